@@ -1,0 +1,1 @@
+"""PostgreSQL's protocol as bytes and values: no sockets, no clocks, no session state."""
