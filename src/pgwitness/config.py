@@ -1,0 +1,228 @@
+"""Every setting of the gateway and of the commands, read once at the edge and passed inwards as values.
+
+Sources, the first that says something wins: arguments of the command, ``PGWITNESS_*`` environment variables
+(``__`` between the levels: ``PGWITNESS_TLS__PLAINTEXT``), the TOML file of ``--config`` or of
+``PGWITNESS_CONFIG``, the default. An unknown name in the file is an error, so that a typing mistake never passes for a default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from pgwitness.errors import InvalidError
+
+ENVIRONMENT_PREFIX = "PGWITNESS_"
+CONFIG_VARIABLE = "PGWITNESS_CONFIG"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0)]
+LocalPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsSettings(_Section):
+    """How clients reach the gateway."""
+
+    certificate: Annotated[
+        LocalPath | None,
+        Field(
+            description="PEM file with the gateway's certificate chain. Unset: a certificate of the "
+            "gateway's own authority is made on first start under `STATE/tls`."
+        ),
+    ] = None
+    private_key: Annotated[
+        LocalPath | None, Field(description="PEM file with the private key of `tls.certificate`.")
+    ] = None
+    plaintext: Annotated[
+        Literal["loopback", "never", "always"],
+        Field(description="Who may connect without TLS: clients on the same machine, nobody, or everybody."),
+    ] = "loopback"
+
+
+class LimitSettings(_Section):
+    """What one client, or a crowd of them, may take."""
+
+    startup_seconds: Annotated[
+        Seconds, Field(description="Time that a client has from connecting to being logged in.")
+    ] = 20
+    unauthenticated: Annotated[
+        int, Field(ge=1, description="Connections that may be in log-in at the same time.")
+    ] = 200
+    sessions: Annotated[int, Field(ge=1, description="Sessions that may be open at the same time.")] = 2000
+    idle_seconds: Annotated[
+        Seconds, Field(description="A session this long without a byte is ended. 0: never.")
+    ] = 0
+    connect_seconds: Annotated[
+        Seconds,
+        Field(description="Time to reach PostgreSQL and log in there, unless the connection sets its own."),
+    ] = 10
+    drain_seconds: Annotated[
+        Seconds, Field(description="After SIGTERM, time that sessions have to finish what they are doing.")
+    ] = 30
+
+
+class TapeSettings(_Section):
+    """The files that a session is recorded to."""
+
+    durability: Annotated[
+        Literal["process", "disk"],
+        Field(
+            description="`process`: the record survives the death of the gateway. `disk`: it is on stable "
+            "storage before a statement is forwarded, and so survives the death of the machine."
+        ),
+    ] = "process"
+    segment_bytes: Annotated[
+        int, Field(ge=4 * 1024 * 1024, le=2**31, description="Size of one file of the tape.")
+    ] = 64 * 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """All settings. ``load`` makes one; the rest of the program only reads it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    state: Annotated[
+        LocalPath,
+        Field(
+            validate_default=True,
+            description="Directory of everything that pgwitness keeps: catalog, keys, tape, index.",
+        ),
+    ] = Path("~/.pgwitness")
+    host: Annotated[
+        str, Field(description="Address on which PostgreSQL clients and connectors are served.")
+    ] = "127.0.0.1"
+    port: Annotated[Port, Field(description="Port for PostgreSQL clients. 0 picks a free one.")] = 7432
+    tunnel_port: Annotated[Port, Field(description="Port for connectors. 0 picks a free one.")] = 7433
+    http_host: Annotated[str, Field(description="Address of the API.")] = "127.0.0.1"
+    http_port: Annotated[Port, Field(description="Port of the API. 0 picks a free one.")] = 7480
+    results_default: Annotated[
+        int,
+        Field(
+            ge=-1,
+            description="Bytes of result rows recorded for each statement where the connection does not say. "
+            "-1: all.",
+        ),
+    ] = 65536
+    relay_threads: Annotated[
+        int, Field(ge=0, le=256, description="Threads that relay. 0: by the number of cores.")
+    ] = 0
+    catalog_url: Annotated[
+        SecretStr | None,
+        Field(description="SQLAlchemy URL of the catalog. Unset: SQLite in the state directory."),
+    ] = None
+    secret_key: Annotated[
+        SecretStr | None,
+        Field(
+            description="Key under which passwords are encrypted: 32 bytes in URL-safe base64, best given by "
+            "environment. Unset: `secret_key_file`."
+        ),
+    ] = None
+    secret_key_file: Annotated[
+        LocalPath | None,
+        Field(description="File with that key. Unset: `STATE/secret.key`, made on first use."),
+    ] = None
+    tls: Annotated[TlsSettings, Field(description="How clients reach the gateway.")] = TlsSettings()
+    limits: Annotated[LimitSettings, Field(description="What clients may take.")] = LimitSettings()
+    tape: Annotated[TapeSettings, Field(description="The files that sessions are recorded to.")] = (
+        TapeSettings()
+    )
+
+    @property
+    def catalog_location(self) -> str:
+        """SQLAlchemy URL of the catalog; it may hold a password."""
+        if self.catalog_url is not None:
+            return self.catalog_url.get_secret_value()
+        return f"sqlite:///{self.state / 'catalog.sqlite'}"
+
+    @property
+    def index_location(self) -> str:
+        """SQLAlchemy URL of the index."""
+        return f"sqlite:///{self.state / 'index.sqlite'}"
+
+    @property
+    def tape_directory(self) -> Path:
+        return self.state / "tape"
+
+    @property
+    def tls_directory(self) -> Path:
+        return self.state / "tls"
+
+    @property
+    def admin_socket(self) -> Path:
+        """Unix socket of the API, for the same user."""
+        return self.state / "admin.sock"
+
+    @property
+    def key_file(self) -> Path:
+        return self.secret_key_file or self.state / "secret.key"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Made directly, settings depend on nothing but the arguments: only ``load`` looks at the world."""
+        return (init_settings,)
+
+
+def load(config: Path | None = None, **arguments: Any) -> Settings:
+    """Settings from all sources. Arguments that are None count as not given. Raises InvalidError."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        config = Path(os.environ[CONFIG_VARIABLE])
+    try:
+        environment = EnvSettingsSource(Settings)()
+        return Settings(**_merge(_merge(_read(config) if config else {}, environment), given))
+    except ValidationError as error:
+        raise InvalidError(_explain(error), hint="docs/settings.md lists every setting") from None
+    except SettingsError as error:
+        raise InvalidError(str(error), hint="docs/settings.md lists every setting") from None
+
+
+def _merge(beneath: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Sections are joined, everything else is replaced."""
+    merged = dict(beneath)
+    for name, value in above.items():
+        below = merged.get(name)
+        merged[name] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.expanduser().read_text())
+    except OSError as error:
+        raise InvalidError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidError(f"the configuration {path} is not valid TOML: {error}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """One line, without the values: one of them may be a secret."""
+    parts = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        text = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        parts.append(f"{name}: {text[:1].lower()}{text[1:]}")
+    return "invalid settings: " + "; ".join(parts)

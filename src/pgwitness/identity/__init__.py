@@ -1,0 +1,1 @@
+"""Tokens as SCRAM verifiers, and who may use what."""
