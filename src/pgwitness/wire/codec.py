@@ -1,7 +1,7 @@
 """Messages of the PostgreSQL protocol, version 3, built from values and parsed to values.
 
-Source: PostgreSQL manual, "Message Formats". Builders return whole messages; parsers take a payload: a message without
-its type byte and length. ``MalformedPayloadError`` is the only error a parser raises.
+Source: PostgreSQL manual, "Message Formats". Builders return whole messages; parsers take a payload: a
+message without its type byte and length. ``MalformedPayloadError`` is the only error a parser raises.
 """
 
 from collections.abc import Iterable, Mapping
