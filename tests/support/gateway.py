@@ -1,4 +1,4 @@
-"""A real ``pgwitness gateway`` process on a state directory of its own, and the commands of an administrator."""
+"""A real ``pgwitness gateway`` process on a state directory of its own, and an administrator's commands."""
 
 import json
 import os
@@ -30,6 +30,7 @@ class Gateway:
         self.arguments = arguments
         self.environment = {**os.environ, **(environment or {})}
         self.environment.pop("PGWITNESS_URL", None)
+        self.environment |= {"PGWITNESS_STATE": str(state), "PGW_TEST_PASSWORD": PASSWORD}
         self.host = "127.0.0.1"
         self.port = 0
         self.http = ""
@@ -120,7 +121,7 @@ class Gateway:
     # the commands
 
     def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """``pgwitness ARGUMENTS --state DIR``, as the administrator on the same machine."""
+        """``pgwitness ARGUMENTS``, as the administrator on the same machine."""
         done = subprocess.run(
             self._command(*arguments), capture_output=True, text=True, env=self.environment, timeout=60
         )
@@ -134,7 +135,7 @@ class Gateway:
         return [json.loads(line) for line in out.splitlines() if line.strip()]
 
     def add_connection(self, name: str, server: Server, *arguments: str, **options: str) -> None:
-        """Register the server's database ``shop`` as role ``app``; ``options`` override (``user="app_md5"``)."""
+        """Register the server's database ``shop`` as role ``app``, or what ``options`` say."""
         given = {
             "host": "127.0.0.1",
             "port": str(server.port),
@@ -144,8 +145,6 @@ class Gateway:
             **options,
         }
         flags = [part for key, value in given.items() for part in (f"--{key}", value)]
-        os.environ.setdefault("PGW_TEST_PASSWORD", PASSWORD)
-        self.environment["PGW_TEST_PASSWORD"] = PASSWORD
         self.run("connection", "add", name, *flags, "--password-env", "PGW_TEST_PASSWORD", *arguments)
 
     def add_identity(self, name: str, *connections: str, kind: str = "service") -> str:
@@ -183,7 +182,7 @@ class Gateway:
         wait_for: int | Callable[[list[Record]], bool] | None = None,
         timeout: float = 15.0,
     ) -> list[Record]:
-        """``pgwitness statements FILTERS``; with ``wait_for``, as soon as there are so many, or it is satisfied."""
+        """``pgwitness statements FILTERS``; with ``wait_for``, once there are so many or it holds."""
         return self._poll(("statements", "--limit", "1000000", *filters), wait_for, timeout)
 
     def sessions(
@@ -216,4 +215,4 @@ class Gateway:
             time.sleep(0.1)
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "pgwitness", *arguments, "--state", str(self.state)]
+        return [sys.executable, "-m", "pgwitness", *arguments]

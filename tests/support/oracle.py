@@ -1,7 +1,7 @@
 """The server's own log as the oracle: what PostgreSQL says that it ran, and in what order.
 
-With ``log_statement = all`` the server logs a simple Query message once, before it runs, and every Execute of the
-extended protocol with its bound parameters. It never logs a message that it cannot parse.
+With ``log_statement = all`` the server logs a simple Query message once, before it runs, and every Execute of
+the extended protocol with its bound parameters. It never logs a message that it cannot parse.
 """
 
 import json

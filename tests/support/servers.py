@@ -1,6 +1,7 @@
 """Real PostgreSQL servers for the tests: 15 from Debian (with TLS) and 18 from the wheel (built without TLS).
 
-Each has SCRAM for everybody, roles for the other ways to log in, a database ``shop`` and a log that says what it ran.
+Each has SCRAM for everybody, roles for the other ways to log in, a database ``shop`` and a log that says what
+it ran.
 """
 
 import time
@@ -44,7 +45,7 @@ ROLES = (
 
 
 class Server(Cluster):
-    """A test server. ``version`` is its major version; ``tls`` says whether it can speak TLS (sslmode require)."""
+    """A test server. ``version`` is its major version; ``tls`` says whether it can speak TLS."""
 
     def __init__(self, version: int, authority: Authority, settings: dict[str, str] | None = None) -> None:
         self.version = version
@@ -87,7 +88,7 @@ class Server(Cluster):
         return [int(str(pid)) for (pid,) in rows]
 
     def _flush_log(self) -> None:
-        """The collector is a process of its own: wait until it has written a statement of this very moment."""
+        """The collector is a process of its own: wait until it has written a statement of now."""
         marker = f"SELECT 'oracle flush {time.monotonic_ns()}'"
         self.sql(marker)
         path = self.data / "log" / "server.json"
@@ -112,7 +113,7 @@ ServerFactory = Callable[..., Server]
 
 
 def require(version: int) -> None:
-    """Skip, with the reason, where this machine has no such server. CI installs it, so there nothing is skipped."""
+    """Skip, with the reason, where this machine has no such server. CI installs it, so it skips nothing."""
     if version == 15 and not DEBIAN_15.is_dir():
         pytest.skip("PostgreSQL 15 is not installed: apt-get install postgresql-15")
 

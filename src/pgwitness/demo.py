@@ -1,0 +1,263 @@
+"""The story in one command: an agent makes a 40,000-row mistake through a driver, and the record tells.
+
+Everything is real: PostgreSQL 18 from a wheel, a gateway in its own process, psycopg as the agent's driver.
+Only the agent is a script. What the screen shows is what ``pgwitness statements`` prints, not what the script
+knows.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pgwitness.embedded import Cluster, wheel_programs
+from pgwitness.errors import UnavailableError
+
+IDENTITY, CONNECTION, RUN = "billing-agent", "shop", "run-81"
+READY_SECONDS = 30.0
+INDEX_SECONDS = 15.0
+MISTAKE = 40_000
+
+SCHEMA = (
+    "CREATE TABLE orders (id int PRIMARY KEY, region text, status text, cents int)",
+    # 40,000 orders in the west, 20,000 in the east; 4 and 3 of them are tests of less than 50 cents.
+    """INSERT INTO orders
+       SELECT n, CASE WHEN n % 3 = 0 THEN 'east' ELSE 'west' END, 'paid',
+              CASE WHEN n <= 10 AND n <> 5 AND n <> 7 AND n <> 10 THEN 1 ELSE 100 + n % 4900 END
+       FROM generate_series(1, 60000) AS n""",
+    "CREATE TABLE refunds (order_id int REFERENCES orders, cents int, note text)",
+    "GRANT SELECT, INSERT, UPDATE ON orders, refunds TO agent",
+)
+VOID = "UPDATE orders SET status = %s WHERE region = %s AND cents < %s"
+
+Statement = dict[str, Any]
+
+
+def run(keep: bool = False) -> None:
+    """Play the story and print the record of it. ``keep`` leaves everything running until Ctrl-C."""
+    console = Console()
+    state = Path(tempfile.mkdtemp(prefix="pgwitness-demo-"))
+    with contextlib.ExitStack() as stack:
+        with console.status("PostgreSQL 18 starts, out of a wheel …"):
+            database = stack.enter_context(_database())
+        with console.status("The gateway starts …"):
+            ready = stack.enter_context(_gateway(state))
+            token = _register(state, database)
+        dsn = f"postgresql://{IDENTITY}:{token}@{ready['postgres']}/{CONNECTION}"
+        with console.status("An agent is told: “Void the test orders below 50 cents.” It works …"):
+            _agent(dsn)
+        with console.status("The record is read …"):
+            statements = _record(state)
+        _show(console, statements)
+        _next_steps(console, state, statements[0]["session"], keep)
+        if keep:
+            _wait(console, ready["http"], dsn)
+
+
+# the stage
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[Cluster]:
+    cluster = Cluster(wheel_programs(), password=secrets.token_urlsafe(16), settings={"fsync": "off"})
+    try:
+        cluster.start()
+        cluster.sql(f"CREATE ROLE agent LOGIN PASSWORD '{cluster.password}'", "CREATE DATABASE shop")
+        cluster.sql(*SCHEMA, database="shop")
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@contextlib.contextmanager
+def _gateway(state: Path) -> Iterator[dict[str, str]]:
+    """The gateway's ready line, while its process runs."""
+    log = (state / "gateway.log").open("wb")
+    ports = ("--port", "0", "--tunnel-port", "0", "--http-port", "0")
+    process = subprocess.Popen(
+        _command("gateway", *ports),
+        env=_environment(state),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        yield _ready(process, state)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        log.close()
+
+
+def _ready(process: subprocess.Popen[bytes], state: Path) -> dict[str, str]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        with contextlib.suppress(ValueError):
+            said = json.loads(line)
+            if said.get("event") == "ready":
+                return {name: str(value) for name, value in said.items()}
+    log = (state / "gateway.log").read_text(errors="replace")
+    raise UnavailableError("the gateway did not start", hint=log[-2000:])
+
+
+def _register(state: Path, database: Cluster) -> str:
+    """Connection, identity and token, as an administrator does it; the token."""
+    target = ("--host", "127.0.0.1", "--port", str(database.port), "--database", "shop", "--user", "agent")
+    _pgwitness(
+        state,
+        *("connection", "add", CONNECTION, *target, "--sslmode", "disable"),
+        *("--password-env", "DEMO_PASSWORD"),
+        DEMO_PASSWORD=database.password,
+    )
+    _pgwitness(state, "identity", "add", IDENTITY, "--connections", CONNECTION)
+    issued = _pgwitness(state, "token", "issue", IDENTITY, "--ttl", "24h")
+    return next(word for word in issued.split() if word.startswith("pgw_"))
+
+
+def _pgwitness(state: Path, *arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        _command(*arguments), env=_environment(state) | environment, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise UnavailableError(f"pgwitness {' '.join(arguments[:2])} failed", hint=done.stderr.strip())
+    return done.stdout
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pgwitness", *arguments]
+
+
+def _environment(state: Path) -> dict[str, str]:
+    """Ours, without the settings that point at somebody's real gateway."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PGWITNESS_")}
+    return kept | {"PGWITNESS_STATE": str(state)}
+
+
+# the agent
+
+
+def _agent(dsn: str) -> None:
+    """What a model might do with a database tool. It knows nothing of pgwitness: this is plain psycopg."""
+    with psycopg.connect(
+        dsn, autocommit=True, application_name="agent", options=f"-c pgwitness.run={RUN}"
+    ) as connection:
+        execute = connection.execute
+        execute("SELECT region, count(*), min(cents), max(cents) FROM orders GROUP BY region ORDER BY region")
+        with contextlib.suppress(psycopg.errors.UndefinedColumn):
+            execute("SELECT id, amount FROM orders WHERE region = %s LIMIT 5", ("east",))
+        execute("SELECT id, cents FROM orders WHERE region = %s AND cents < %s", ("east", 50))
+        with connection.transaction():
+            execute(VOID, ("void", "east", 50), prepare=True)
+            execute(
+                sql.SQL("INSERT INTO refunds SELECT id, cents, %s FROM orders WHERE status = %s"),
+                ("test order", "void"),
+            )
+        # The second run of the same prepared statement. Fifty euros in cents, where fifty cents were meant.
+        with connection.transaction():
+            execute(VOID, ("void", "west", 5000), prepare=True)
+        execute("SELECT count(*) FROM refunds")
+
+
+# the record
+
+
+def _record(state: Path) -> list[Statement]:
+    """The agent's statements, once the indexer has the last one."""
+    deadline = time.monotonic() + INDEX_SECONDS
+    while True:
+        listed = _pgwitness(
+            state, "statements", "--identity", IDENTITY, "--limit", "200", "--format", "jsonl"
+        )
+        statements = [json.loads(line) for line in listed.splitlines()]
+        if statements and "FROM refunds" in statements[-1]["sql"] and statements[-1]["status"] == "ok":
+            return statements
+        if time.monotonic() > deadline:
+            log = (state / "gateway.log").read_text(errors="replace")
+            raise UnavailableError("the record does not show the agent's last statement", hint=log[-2000:])
+        time.sleep(0.1)
+
+
+def _show(console: Console, statements: list[Statement]) -> None:
+    first = statements[0]
+    table = Table(box=None, padding=(0, 1), expand=True, header_style="dim")
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("what the agent ran, with its values", ratio=1)
+    table.add_column("what came back", justify="right", no_wrap=True)
+    table.add_column("outcome", no_wrap=True)
+    for statement in statements:
+        table.add_row(str(statement["seq"]), _ran(statement), _came_back(statement), _outcome(statement))
+    who = Text.assemble(
+        ("who ", "dim"), (first["identity"], "bold"), ("  claims run ", "dim"), str(first["run"]),
+        ("  through ", "dim"), first["connection"], ("  session ", "dim"), first["session"],
+    )  # fmt: skip
+    story = Text.assemble(
+        ("The agent reported: ", "dim"), ("“Done. I voided 7 test orders.”", "italic"),
+        ("   The record, made outside its process:", "dim"),
+    )  # fmt: skip
+    console.print(Panel(Group(story, who, Text(), table), title="pgwitness", border_style="cyan"))
+
+
+def _ran(statement: Statement) -> Text:
+    text = Text(" ".join(statement["sql"].split()), style="bold red" if _damage(statement) else "")
+    if statement["parameters"]:
+        values = ", ".join(f"${n} = {_value(p)}" for n, p in enumerate(statement["parameters"], 1))
+        text.append(f"\n{values}", style="red" if _damage(statement) else "cyan")
+    return text
+
+
+def _value(parameter: dict[str, Any]) -> str:
+    value = parameter["value"]
+    if value is None:
+        return "NULL"
+    return str(value) if str(parameter["type"]).startswith("int") else f"'{value}'"
+
+
+def _came_back(statement: Statement) -> Text:
+    if statement["status"] != "ok":
+        return Text(f"{statement['status']} {statement['sqlstate']}", style="yellow")
+    return Text(str(statement["tag"]), style="bold red" if _damage(statement) else "green")
+
+
+def _outcome(statement: Statement) -> Text:
+    outcome = statement["transaction"]["outcome"]
+    return Text(outcome.replace("_", " "), style="bold red" if _damage(statement) else "dim")
+
+
+def _damage(statement: Statement) -> bool:
+    return statement["command"] != "SELECT" and (statement["rows"] or 0) >= MISTAKE
+
+
+def _next_steps(console: Console, state: Path, session: str, keep: bool) -> None:
+    program = "pgwitness" if shutil.which("pgwitness") else str(Path(sys.executable).parent / "pgwitness")
+    steps = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    steps.add_row("replay it, in order, with its results", f"{program} session replay {session} --results")
+    steps.add_row("find every large write", f"{program} statements --command UPDATE --min-rows 1000")
+    steps.add_row("take it elsewhere", f"{program} session export {session} --format jsonl -o session.jsonl")
+    console.print(f"[dim]Go on, also now that the gateway is {'up' if keep else 'gone'}:[/dim]")
+    console.print(f"  export PGWITNESS_STATE={state}", soft_wrap=True, highlight=False)
+    console.print(steps, soft_wrap=True, highlight=False)
+
+
+def _wait(console: Console, web: str, dsn: str) -> None:
+    """Until Ctrl-C or SIGTERM."""
+    console.print(f"\nweb     {web}\nconnect psql '{dsn}'\n[dim]Ctrl-C ends it.[/dim]", soft_wrap=True)
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: None)
+    signal.pause()
