@@ -1,0 +1,35 @@
+"""Opening the index: SQLite in WAL mode, so that readers never wait for the indexer nor it for them."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+
+
+def connect(path: Path, *, writer: bool) -> Engine:
+    """An engine on an index file; a writer's creates the file."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        # The driver's own way of opening transactions leaves SELECT outside of them.
+        connection.isolation_level = None
+        for pragma in _WRITER if writer else _READER:
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    return engine
+
+
+_WRITER = (
+    "journal_mode = WAL",
+    # Losing the last transactions in a power failure is no loss: the indexer reads the tape on from where they ended.
+    "synchronous = NORMAL",
+    "wal_autocheckpoint = 8000",
+    "cache_size = -65536",
+    "temp_store = MEMORY",
+)
+_READER = ("query_only = ON", "cache_size = -16384", "mmap_size = 268435456")

@@ -1,0 +1,85 @@
+"""Where the index lies: ``STATE/index.sqlite`` is a symbolic link to the current generation, ``index-N.sqlite``.
+
+A rebuild fills the next generation beside the current one and moves the link, so readers see the old index until the new one is
+whole. SQLite names its write-ahead log by the file that a link leads to, so two generations never share one.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pgwitness.errors import ConflictError
+
+_GENERATION = re.compile(r"index-(\d+)\.sqlite")
+
+
+class Location:
+    """The files of one state directory's index."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.link = state / "index.sqlite"
+        self.lock_file = state / "index.lock"
+
+    def current(self) -> Path | None:
+        """The current generation's file, None before there is one."""
+        return self.link.resolve() if self.link.exists() else None
+
+    def next(self) -> Path:
+        """Where the next generation goes. What a broken-off rebuild left there is removed."""
+        numbers = [int(found[1]) for path in self.state.iterdir() if (found := _GENERATION.match(path.name))]
+        current = self.current()
+        named = _GENERATION.fullmatch(current.name) if current else None
+        for number in numbers:
+            if named is None or number > int(named[1]):
+                _remove(self.state / f"index-{number}.sqlite")
+        return self.state / f"index-{int(named[1]) + 1 if named else 1}.sqlite"
+
+    def publish(self, generation: Path) -> None:
+        """Make it the current one, and remove the others. Who has one of them open keeps it until he looks again."""
+        moved = self.state / "index.sqlite.new"
+        moved.unlink(missing_ok=True)
+        moved.symlink_to(generation.name)
+        moved.replace(self.link)
+        for path in self.state.iterdir():
+            found = _GENERATION.match(path.name)
+            if found and not path.name.startswith(generation.name):
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self, name: str = "index.lock") -> Iterator[None]:
+        """One indexer at a time. Raises ConflictError when there is one already."""
+        descriptor = os.open(self.state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
+                raise ConflictError(f"process {holder} already writes this index ({name})") from None
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def indexer(self) -> int | None:
+        """The process that follows the tape now."""
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(os.pread(descriptor, 32, 0) or b"0")
+        finally:
+            os.close(descriptor)
+        return None
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""A statement as a row, and back. Nothing of the document is lost in between, save ``result.data``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pgwitness.statements.model import Copy, Outcome, Parameter, Protocol, Result, Statement, Transaction
+
+COLUMNS = (
+    "session",
+    "seq",
+    "position",
+    "started",
+    "duration",
+    "command",
+    "status",
+    "rows",
+    "transaction",
+    "outcome",
+    "reason",
+    "sql",
+    "rest",
+)
+"""Of ``tables.statements``, in the order of ``to_row``."""
+
+SEQ = COLUMNS.index("seq")
+OUTCOME = COLUMNS.index("outcome")
+REASON = COLUMNS.index("reason")
+
+Row = list[Any]
+
+
+class Rest(msgspec.Struct, array_like=True, gc=False):
+    """What no listing filters on. An array in JSON: field names in five million rows are only weight."""
+
+    message: int
+    protocol: Protocol
+    prepared: str
+    portal: str
+    parameters: list[Parameter]
+    tag: str | None
+    tables: list[str]
+    sqlstate: str | None
+    error: str | None
+    error_detail: str | None
+    result: Result | None
+    copy: Copy | None
+    fetches: int
+    truncated: bool
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Rest).decode
+
+
+def to_row(number: int, statement: Statement) -> Row:
+    """A row of session ``number``, mutable, because its outcome may become known before it is written."""
+    transaction = statement.transaction
+    return [
+        number,
+        statement.seq,
+        statement.position,
+        statement.started_at,
+        statement.duration_us,
+        statement.command,
+        statement.status,
+        statement.rows,
+        transaction.number,
+        transaction.outcome,
+        transaction.reason,
+        statement.sql,
+        _encode(
+            Rest(
+                statement.message,
+                statement.protocol,
+                statement.prepared,
+                statement.portal,
+                statement.parameters,
+                statement.tag,
+                statement.tables,
+                statement.sqlstate,
+                statement.error,
+                statement.error_detail,
+                statement.result,
+                statement.copy,
+                statement.fetches,
+                statement.truncated,
+            )
+        ),
+    ]
+
+
+def to_statement(row: Sequence[Any], session: Mapping[str, Any]) -> Statement:
+    """The statement of a row in the order of ``COLUMNS``. ``session`` has the columns of ``tables.sessions``."""
+    _, seq, position, started, duration, command, status, rows, number, outcome, reason, sql, rest = row
+    more = _decode(rest)
+    return Statement(
+        session=session["id"],
+        seq=seq,
+        message=more.message,
+        identity=session["identity"],
+        on_behalf_of=session["on_behalf_of"],
+        run=session["run"],
+        connection=session["connection"],
+        database=session["database"],
+        protocol=more.protocol,
+        sql=sql,
+        prepared=more.prepared,
+        portal=more.portal,
+        parameters=more.parameters,
+        command=command,
+        tag=more.tag,
+        rows=rows,
+        tables=more.tables,
+        status=status,
+        sqlstate=more.sqlstate,
+        error=more.error,
+        transaction=Transaction(number, outcome, reason),
+        started_at=started,
+        duration_us=duration,
+        result=more.result,
+        copy=more.copy,
+        position=position,
+        fetches=more.fetches,
+        truncated=more.truncated,
+        error_detail=more.error_detail,
+    )
+
+
+def settle(row: Row, outcome: Outcome, reason: str | None) -> None:
+    """What became of a statement that was given out as open; an outcome once settled never changes."""
+    if row[OUTCOME] == "open":
+        row[OUTCOME] = outcome
+        row[REASON] = reason
