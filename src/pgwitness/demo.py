@@ -33,6 +33,7 @@ IDENTITY, CONNECTION, RUN = "billing-agent", "shop", "run-81"
 READY_SECONDS = 30.0
 INDEX_SECONDS = 15.0
 MISTAKE = 40_000
+WIDTH = 110  # where there is no terminal to ask
 
 SCHEMA = (
     "CREATE TABLE orders (id int PRIMARY KEY, region text, status text, cents int)",
@@ -52,6 +53,8 @@ Statement = dict[str, Any]
 def run(keep: bool = False) -> None:
     """Play the story and print the record of it. ``keep`` leaves everything running until Ctrl-C."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     state = Path(tempfile.mkdtemp(prefix="pgwitness-demo-"))
     with contextlib.ExitStack() as stack:
         with console.status("PostgreSQL 18 starts, out of a wheel …"):
@@ -65,7 +68,7 @@ def run(keep: bool = False) -> None:
         with console.status("The record is read …"):
             statements = _record(state)
         _show(console, statements)
-        _next_steps(console, state, statements[0]["session"], keep)
+        _next_steps(console, state, statements[0]["session"])
         if keep:
             _wait(console, ready["http"], dsn)
 
@@ -211,15 +214,24 @@ def _show(console: Console, statements: list[Statement]) -> None:
         ("The agent reported: ", "dim"), ("“Done. I voided 7 test orders.”", "italic"),
         ("   The record, made outside its process:", "dim"),
     )  # fmt: skip
-    console.print(Panel(Group(story, who, Text(), table), title="pgwitness", border_style="cyan"))
+    console.print(
+        Panel(
+            Group(story, who, Text(), table, Text(), _verdict(statements)),
+            title="pgwitness",
+            border_style="cyan",
+        )
+    )
 
 
 def _ran(statement: Statement) -> Text:
     text = Text(" ".join(statement["sql"].split()), style="bold red" if _damage(statement) else "")
     if statement["parameters"]:
-        values = ", ".join(f"${n} = {_value(p)}" for n, p in enumerate(statement["parameters"], 1))
-        text.append(f"\n{values}", style="red" if _damage(statement) else "cyan")
+        text.append(f"\n{_values(statement)}", style="red" if _damage(statement) else "cyan")
     return text
+
+
+def _values(statement: Statement) -> str:
+    return ", ".join(f"${n} = {_value(given)}" for n, given in enumerate(statement["parameters"], 1))
 
 
 def _value(parameter: dict[str, Any]) -> str:
@@ -244,15 +256,33 @@ def _damage(statement: Statement) -> bool:
     return statement["command"] != "SELECT" and (statement["rows"] or 0) >= MISTAKE
 
 
-def _next_steps(console: Console, state: Path, session: str, keep: bool) -> None:
-    program = "pgwitness" if shutil.which("pgwitness") else str(Path(sys.executable).parent / "pgwitness")
-    steps = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    steps.add_row("replay it, in order, with its results", f"{program} session replay {session} --results")
-    steps.add_row("find every large write", f"{program} statements --command UPDATE --min-rows 1000")
-    steps.add_row("take it elsewhere", f"{program} session export {session} --format jsonl -o session.jsonl")
-    console.print(f"[dim]Go on, also now that the gateway is {'up' if keep else 'gone'}:[/dim]")
-    console.print(f"  export PGWITNESS_STATE={state}", soft_wrap=True, highlight=False)
-    console.print(steps, soft_wrap=True, highlight=False)
+def _verdict(statements: list[Statement]) -> Text:
+    """The mistake in one sentence, with the earlier run of the same statement beside it."""
+    for late in filter(_damage, statements):
+        for early in statements:
+            if early["sql"] == late["sql"] and early["seq"] < late["seq"]:
+                return Text(
+                    f"Statement {late['seq']} is the mistake: the statement of {early['seq']}, prepared once, "
+                    f"run with {_values(late)}. {late['rows']:,} rows, {late['transaction']['outcome']}.",
+                    style="red",
+                )
+    return Text()
+
+
+def _next_steps(console: Console, state: Path, session: str) -> None:
+    beside = os.path.relpath(Path(sys.executable).with_name("pgwitness"))
+    program = "pgwitness" if shutil.which("pgwitness") else beside
+    steps = (
+        ("", f"export PGWITNESS_STATE={state}"),
+        ("replay it in order, with its results", f"{program} session replay {session} --speed max --results"),
+        ("every large write of anybody", f"{program} statements --command UPDATE --min-rows 1000"),
+        ("take it elsewhere", f"{program} session export {session} --format jsonl -o session.jsonl"),
+    )
+    console.print("Go on (the record is readable with the gateway running and without it):")
+    for why, command in steps:
+        line = Text(f"  {command}")
+        line.append(f"  # {why}" if why else "", style="dim")
+        console.print(line, soft_wrap=True)
 
 
 def _wait(console: Console, web: str, dsn: str) -> None:
