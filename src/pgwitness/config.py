@@ -2,7 +2,8 @@
 
 Sources, the first that says something wins: arguments of the command, ``PGWITNESS_*`` environment variables
 (``__`` between the levels: ``PGWITNESS_TLS__PLAINTEXT``), the TOML file of ``--config`` or of
-``PGWITNESS_CONFIG``, the default. An unknown name in the file is an error, so that a typing mistake never passes for a default.
+``PGWITNESS_CONFIG``, the default. An unknown name in the file is an error, so that a typing mistake never
+passes for a default.
 """
 
 from __future__ import annotations
@@ -150,11 +151,6 @@ class Settings(BaseSettings):
         if self.catalog_url is not None:
             return self.catalog_url.get_secret_value()
         return f"sqlite:///{self.state / 'catalog.sqlite'}"
-
-    @property
-    def index_location(self) -> str:
-        """SQLAlchemy URL of the index."""
-        return f"sqlite:///{self.state / 'index.sqlite'}"
 
     @property
     def tape_directory(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -24,11 +25,12 @@ class Secret:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str | Callable[[], str]) -> None:
+        """The text, or what gets it when it is asked for."""
         self._value = value
 
     def reveal(self) -> str:
-        return self._value
+        return self._value if isinstance(self._value, str) else self._value()
 
     def __repr__(self) -> str:
         return "***"
@@ -42,13 +44,10 @@ class Secret:
         """Constant-time, so that comparing never tells how much of a guess was right."""
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
 
     def __hash__(self) -> int:
-        return hash((Secret, self._value))
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
+        return hash((Secret, self.reveal()))
 
     def __reduce__(self) -> Any:
         raise TypeError("a secret is not written anywhere")

@@ -1,0 +1,66 @@
+"""The catalog as one thing: open it, ask its parts, close it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from pgwitness.catalog.accounts import Accounts
+from pgwitness.catalog.connections import Connections
+from pgwitness.catalog.database import Database
+from pgwitness.catalog.identities import Identities
+from pgwitness.catalog.models import AuditEntry
+from pgwitness.catalog.secrets import SecretBox
+from pgwitness.catalog.tables import AuditRow
+from pgwitness.catalog.tokens import Tokens
+
+
+class Catalog:
+    """Connections, identities, tokens and the audit of their changes, in one database.
+
+    Every method is synchronous, may be called from any thread, and sees what other processes changed. What
+    changes a decision takes an ``actor``, in words for the audit.
+    """
+
+    def __init__(self, url: str, box: SecretBox) -> None:
+        """Raises InvalidError for the URL, UnavailableError if the database cannot be opened."""
+        self._database = Database(url)
+        self.box = box
+        self.connections = Connections(self._database, box)
+        self.identities = Identities(self._database, box)
+        self.tokens = Tokens(self._database)
+        self.accounts = Accounts(self._database)
+
+    def revision(self) -> int:
+        """Another number whenever something was decided since."""
+        return self._database.revision()
+
+    def log(self, actor: str, action: str, subject: str, **details: Any) -> None:
+        """Put an administrative act into the audit that changes nothing in the catalog."""
+        with self._database.write() as session:
+            session.add(
+                AuditRow(at=datetime.now(UTC), actor=actor, action=action, subject=subject, details=details)
+            )
+
+    def audit(self, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
+        """The newest entries first; ``before`` an entry's id goes on from there."""
+        statement = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
+        if before is not None:
+            statement = statement.where(AuditRow.id < before)
+        with self._database.read() as session:
+            return [
+                AuditEntry(
+                    id=row.id,
+                    at=row.at,
+                    actor=row.actor,
+                    action=row.action,
+                    subject=row.subject,
+                    details=row.details,
+                )
+                for row in session.scalars(statement)
+            ]
+
+    def close(self) -> None:
+        self._database.close()

@@ -1,0 +1,138 @@
+"""The catalog's tables, the same in SQLite and PostgreSQL. Their history is in ``migrations``.
+
+Only this package knows them: everybody else gets the values of ``models``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, LargeBinary, MetaData, String, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC, also where the database keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+class Base(DeclarativeBase):
+    # Constraints with names can be changed by a migration, also in SQLite.
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, bytes: LargeBinary}  # noqa: RUF012
+
+
+class ConnectionRow(Base):
+    __tablename__ = "connections"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    host: Mapped[str]
+    port: Mapped[str]
+    database: Mapped[str]
+    username: Mapped[str]
+    password: Mapped[str | None]  # ciphertext
+    sslmode: Mapped[str] = mapped_column(String(16))
+    sslrootcert: Mapped[bytes | None]
+    sslcert: Mapped[bytes | None]
+    sslkey: Mapped[str | None]  # ciphertext
+    connect_timeout: Mapped[int | None]
+    also_databases: Mapped[Any] = mapped_column(JSON)  # list of names, or "any"
+    results: Mapped[int | None]
+    replication: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class GrantRow(Base):
+    __tablename__ = "grants"
+
+    identity_id: Mapped[str] = mapped_column(
+        ForeignKey("identities.id", ondelete="CASCADE"), primary_key=True
+    )
+    connection_id: Mapped[str] = mapped_column(
+        ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class TokenConnectionRow(Base):
+    __tablename__ = "token_connections"
+
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id", ondelete="CASCADE"), primary_key=True)
+    connection_id: Mapped[str] = mapped_column(
+        ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class IdentityRow(Base):
+    __tablename__ = "identities"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    disabled: Mapped[bool]
+    any_connection: Mapped[bool]  # granted all connections, also those to come; then it has no rows in grants
+    salt: Mapped[bytes]  # of SCRAM, shared by all its tokens: it is sent before the token is known
+    iterations: Mapped[int]
+    created_at: Mapped[datetime]
+
+    granted: Mapped[list[ConnectionRow]] = relationship(
+        secondary="grants", order_by=ConnectionRow.name, passive_deletes=True
+    )
+
+
+class TokenRow(Base):
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    identity_id: Mapped[str] = mapped_column(ForeignKey("identities.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(16))
+    on_behalf_of: Mapped[str | None]
+    scoped: Mapped[bool]  # stays true when its last connection is removed: it then allows none, not all
+    stored_key: Mapped[bytes]
+    server_key: Mapped[bytes]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+    identity: Mapped[IdentityRow] = relationship()
+    scope: Mapped[list[ConnectionRow]] = relationship(
+        secondary="token_connections", order_by=ConnectionRow.name, passive_deletes=True
+    )
+
+
+class AuditRow(Base):
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    details: Mapped[dict[str, Any]]
+
+
+class RevisionRow(Base):
+    """One row that counts changes, so that others notice one by a look at one number."""
+
+    __tablename__ = "revision"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int]
