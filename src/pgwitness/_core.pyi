@@ -188,7 +188,7 @@ class Tape:
         """Append a recorder event (JSON). Raises TapeError."""
     def open_session(self, session: bytes, payload: bytes) -> SessionTape:
         """Append KIND_SESSION_STARTED for a 16-byte session id. Raises TapeError."""
-    def end_interrupted(self, session: bytes, next_sequence: int, payload: bytes) -> None:
+    def end_interrupted(self, session: bytes, payload: bytes) -> None:
         """Append KIND_SESSION_ENDED for a session of ``recovery.open_sessions``. Raises TapeError."""
     def close(self) -> None:
         """Sync, truncate the segment to its length, mark it closed, release the lock. Idempotent."""

@@ -1,0 +1,364 @@
+//! The tape: append-only, preallocated, memory-mapped segments. `docs/tape-format.md` is the specification.
+//!
+//! An append is a copy into mapped memory under one short lock. It needs no system call but one `fstat` for a client's
+//! chunk, which notices that somebody removed the file. What was appended survives the death of this process at any moment.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, fsync, openat, renameat, unlinkat};
+
+use crate::durable::Durable;
+use crate::recovery::{self, Recovery};
+use crate::segment::{self, FrameHead, MAX_PAYLOAD, Segment, SessionId};
+
+pub const KIND_SESSION_STARTED: u8 = 1;
+pub const KIND_CLIENT: u8 = 2;
+pub const KIND_SERVER: u8 = 3;
+pub const KIND_ELIDED: u8 = 4;
+pub const KIND_EVENT: u8 = 5;
+pub const KIND_SESSION_ENDED: u8 = 6;
+pub const KIND_RECORDER: u8 = 7;
+pub const KIND_ROSTER: u8 = 8;
+
+const RECORDER: SessionId = [0; 16];
+const SPARE: &str = "next.tmp";
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+const ENDED: u64 = u64::MAX;
+
+pub struct Tape {
+    directory: OwnedFd,
+    path: PathBuf,
+    segment_bytes: usize,
+    instance: [u8; 16],
+    writer: Mutex<Writer>,
+    /// The next segment, made ahead of need. Whoever holds both locks took the writer's first.
+    spare: Mutex<Option<Segment>>,
+    /// With durability `disk`.
+    pub durable: Option<Durable>,
+    keeper: Mutex<Option<Sender<Chore>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: File,
+}
+
+struct Writer {
+    current: Segment,
+    /// Segments that were closed since the last sync (durability `disk`).
+    unsynced: Vec<Arc<File>>,
+    sessions: HashMap<SessionId, Arc<AtomicU64>>,
+    recorder_sequence: Arc<AtomicU64>,
+    last_time: i64,
+    refused: Option<(Instant, String)>,
+    closed: bool,
+}
+
+/// Work that no append should wait for.
+enum Chore {
+    PrepareSpare,
+    Retire(Segment),
+}
+
+/// One open session's place on the tape.
+pub struct Session {
+    pub tape: Arc<Tape>,
+    id: SessionId,
+    /// Its next sequence, changed under the tape's lock only.
+    next: Arc<AtomicU64>,
+}
+
+impl Session {
+    /// Append one frame; gives the position behind it.
+    pub fn append(&self, kind: u8, payload: &[u8]) -> io::Result<u64> {
+        self.tape.append(self.id, &self.next, kind, payload)
+    }
+
+    pub fn end(&self, payload: &[u8]) -> io::Result<()> {
+        self.append(KIND_SESSION_ENDED, payload)?;
+        self.tape.lock().sessions.remove(&self.id);
+        self.next.store(ENDED, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Tape {
+    pub fn open(path: &Path, segment_bytes: usize, disk: bool) -> io::Result<(Arc<Self>, Option<Recovery>)> {
+        std::fs::create_dir_all(path)?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        let lock = take_lock(&directory)?;
+        remove_if_there(&directory, SPARE)?;
+
+        let last = segment::numbers(path)?.last().copied();
+        let recovery = last.map(|number| recovery::recover(path, number)).transpose()?;
+        let mut instance = [0; 16];
+        rustix::rand::getrandom(&mut instance, rustix::rand::GetRandomFlags::empty())?;
+
+        let sessions: HashMap<_, _> = recovery
+            .iter()
+            .flat_map(|recovery| &recovery.open_sessions)
+            .map(|(id, next)| (*id, Arc::new(AtomicU64::new(*next))))
+            .collect();
+        let mut current = Segment::create(&directory, SPARE, segment_bytes)?;
+        let time = now(0);
+        current.begin(last.unwrap_or(0) + 1, &instance, time);
+        let recorder_sequence = Arc::default();
+        append_roster(&mut current, &sessions, &recorder_sequence, time);
+        publish(&directory, &current)?;
+
+        let writer = Writer {
+            current,
+            unsynced: Vec::new(),
+            sessions,
+            recorder_sequence,
+            last_time: time,
+            refused: None,
+            closed: false,
+        };
+        let (chores, inbox) = mpsc::channel();
+        let tape = Arc::new(Tape {
+            directory,
+            path: path.to_owned(),
+            segment_bytes,
+            instance,
+            writer: Mutex::new(writer),
+            spare: Mutex::default(),
+            durable: disk.then(Durable::default),
+            keeper: Mutex::new(Some(chores)),
+            threads: Mutex::default(),
+            _lock: lock,
+        });
+        let weak = Arc::downgrade(&tape);
+        tape.spawn("tape-keeper", move || keep(&weak, &inbox))?;
+        if disk {
+            let syncing = tape.clone();
+            tape.spawn("tape-sync", move || syncing.sync_on_demand())?;
+        }
+        tape.chore(Chore::PrepareSpare);
+        Ok((tape, recovery.filter(Recovery::found_something)))
+    }
+
+    pub fn position(&self) -> u64 {
+        self.lock().current.position()
+    }
+
+    pub fn record(&self, payload: &[u8]) -> io::Result<()> {
+        let next = self.lock().recorder_sequence.clone();
+        self.append(RECORDER, &next, KIND_RECORDER, payload).map(drop)
+    }
+
+    pub fn open_session(self: &Arc<Self>, id: SessionId, payload: &[u8]) -> io::Result<Session> {
+        let next: Arc<AtomicU64> = Arc::default();
+        {
+            let mut writer = self.lock();
+            if writer.sessions.contains_key(&id) || id == RECORDER {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a session of this id is open"));
+            }
+            // Under the same lock as the append below would be nicer, but a roster between the two only lists a session
+            // with sequence 0, which is exactly its state.
+            writer.sessions.insert(id, next.clone());
+        }
+        let session = Session { tape: self.clone(), id, next };
+        if let Err(error) = session.append(KIND_SESSION_STARTED, payload) {
+            self.lock().sessions.remove(&id);
+            return Err(error);
+        }
+        Ok(session)
+    }
+
+    /// End a session that the last writer left open.
+    pub fn end_interrupted(self: &Arc<Self>, id: SessionId, payload: &[u8]) -> io::Result<()> {
+        let next = self.lock().sessions.get(&id).cloned();
+        let next = next.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such session is open"))?;
+        Session { tape: self.clone(), id, next }.end(payload)
+    }
+
+    /// Sync everything, close the segment, release the threads. Later appends fail.
+    pub fn close(&self) -> io::Result<()> {
+        let result = {
+            let mut writer = self.lock();
+            if writer.closed {
+                return Ok(());
+            }
+            writer.closed = true;
+            writer.current.end();
+            if self.spare.lock().unwrap().take().is_some() {
+                remove_if_there(&self.directory, SPARE)?;
+            }
+            fdatasync(&writer.current.file)
+        };
+        self.keeper.lock().unwrap().take();
+        if let Some(durable) = &self.durable {
+            durable.stop();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap());
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        Ok(result?)
+    }
+
+    fn append(&self, session: SessionId, next: &AtomicU64, kind: u8, payload: &[u8]) -> io::Result<u64> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame's payload is at most 1 MiB"));
+        }
+        let mut writer = self.lock();
+        let sequence = next.load(Ordering::Relaxed);
+        if writer.closed || sequence == ENDED {
+            return Err(io::Error::other("the tape, or this session on it, is closed"));
+        }
+        if !writer.current.fits(payload.len()) {
+            self.roll(&mut writer)?;
+        }
+        if matches!(kind, KIND_CLIENT | KIND_SESSION_STARTED) && fstat(&writer.current.file)?.st_nlink == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the tape's current segment was removed"));
+        }
+        writer.last_time = now(writer.last_time);
+        let head = FrameHead { session, sequence, time: writer.last_time, kind };
+        writer.current.append(&head, payload);
+        next.store(sequence + 1, Ordering::Relaxed);
+        Ok(writer.current.position())
+    }
+
+    /// Go on in a new segment. Order matters: it is named before the old one is closed, so that a reader who finds no more in
+    /// the old one can tell "not yet" from "go on there".
+    fn roll(&self, writer: &mut Writer) -> io::Result<()> {
+        if let Some((since, reason)) = &writer.refused
+            && since.elapsed() < RETRY_AFTER
+        {
+            return Err(io::Error::other(reason.clone()));
+        }
+        let spare = self.spare.lock().unwrap().take();
+        let next = spare.map_or_else(|| self.create_spare(), Ok).and_then(|mut next| {
+            writer.last_time = now(writer.last_time);
+            next.begin(writer.current.number + 1, &self.instance, writer.last_time);
+            append_roster(&mut next, &writer.sessions, &writer.recorder_sequence, writer.last_time);
+            publish(&self.directory, &next).map(|()| next)
+        });
+        match next {
+            Ok(next) => {
+                writer.refused = None;
+                let mut old = std::mem::replace(&mut writer.current, next);
+                old.end();
+                if self.durable.is_some() {
+                    writer.unsynced.push(old.file.clone());
+                }
+                self.chore(Chore::Retire(old));
+                self.chore(Chore::PrepareSpare);
+                Ok(())
+            }
+            Err(error) => {
+                let reason = format!("no new segment in {}: {error}", self.path.display());
+                writer.refused = Some((Instant::now(), reason.clone()));
+                Err(io::Error::new(error.kind(), reason))
+            }
+        }
+    }
+
+    fn create_spare(&self) -> io::Result<Segment> {
+        remove_if_there(&self.directory, SPARE)?;
+        Segment::create(&self.directory, SPARE, self.segment_bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap()
+    }
+
+    fn chore(&self, chore: Chore) {
+        if let Some(keeper) = &*self.keeper.lock().unwrap() {
+            // The keeper is gone only when the tape is closing.
+            let _ = keeper.send(chore);
+        }
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(work)?;
+        self.threads.lock().unwrap().push(thread);
+        Ok(())
+    }
+
+    fn sync_on_demand(&self) {
+        let durable = self.durable.as_ref().expect("only started with durability disk");
+        while durable.wait_for_demand() {
+            let (files, position) = {
+                let mut writer = self.lock();
+                let mut files = std::mem::take(&mut writer.unsynced);
+                files.push(writer.current.file.clone());
+                (files, writer.current.position())
+            };
+            let synced = files.iter().try_for_each(fdatasync).map(|()| position);
+            durable.publish(synced.map_err(io::Error::from));
+        }
+    }
+}
+
+/// The keeper's thread: prepares the next segment before it is needed, returns the room of closed ones.
+fn keep(tape: &Weak<Tape>, inbox: &mpsc::Receiver<Chore>) {
+    while let Ok(chore) = inbox.recv() {
+        let Some(tape) = tape.upgrade() else { return };
+        match chore {
+            // A failure shows when the segment is needed: the append tries again and says why it cannot.
+            Chore::PrepareSpare => {
+                let mut spare = tape.spare.lock().unwrap();
+                if spare.is_none() {
+                    *spare = tape.create_spare().ok();
+                }
+            }
+            // A failure only means that the file stays longer than it need be.
+            Chore::Retire(segment) => drop(segment.trim()),
+        }
+    }
+}
+
+fn append_roster(
+    segment: &mut Segment,
+    sessions: &HashMap<SessionId, Arc<AtomicU64>>,
+    recorder_sequence: &AtomicU64,
+    time: i64,
+) {
+    let mut payload = Vec::with_capacity(sessions.len() * 24);
+    for (id, next) in sessions {
+        payload.extend_from_slice(id);
+        payload.extend_from_slice(&next.load(Ordering::Relaxed).to_le_bytes());
+    }
+    let sequence = recorder_sequence.fetch_add(1, Ordering::Relaxed);
+    segment.append(&FrameHead { session: RECORDER, sequence, time, kind: KIND_ROSTER }, &payload);
+}
+
+/// Give a begun segment its name, durably.
+fn publish(directory: &OwnedFd, segment: &Segment) -> io::Result<()> {
+    fdatasync(&segment.file)?;
+    renameat(directory, SPARE, directory, segment::file_name(segment.number))?;
+    Ok(fsync(directory)?)
+}
+
+fn take_lock(directory: &OwnedFd) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    let lock = File::from(openat(directory, "lock", flags, Mode::RUSR | Mode::WUSR)?);
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another process is recording to this tape; stop it or choose another state directory",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove_if_there(directory: &OwnedFd, name: &str) -> io::Result<()> {
+    match unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Nanoseconds since the epoch, never before `last`.
+fn now(last: i64) -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() as i64).max(last)
+}
