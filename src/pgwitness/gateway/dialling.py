@@ -1,0 +1,137 @@
+"""One upstream for one session: the connection's hosts and addresses in order, until one is logged in to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from pgwitness._core import Engine, Stream
+from pgwitness.catalog.models import Connection
+from pgwitness.gateway.upstream import (
+    Endpoint,
+    TlsConfigurations,
+    UpstreamError,
+    endpoints,
+    open_stream,
+    resolve,
+)
+from pgwitness.gateway.upstream_login import Greeting, KeyCache, UpstreamLogin
+from pgwitness.wire import codec
+
+CANCEL_SECONDS: Final = 10.0
+
+
+@dataclass(slots=True)
+class Upstream:
+    """A server that is ready for a query."""
+
+    stream: Stream
+    endpoint: Endpoint
+    greeting: Greeting
+
+
+class Dialler:
+    """Opens upstreams; keeps TLS configurations and SCRAM keys between sessions."""
+
+    def __init__(self, engine: Engine, default_timeout: float) -> None:
+        self._engine = engine
+        self._default_timeout = default_timeout
+        self._configurations = TlsConfigurations()
+        self._keys = KeyCache()
+
+    async def open(
+        self, connection: Connection, database: str, minor: int, parameters: dict[str, str], worker: int
+    ) -> Upstream:
+        """``parameters`` are the client's; user and database are replaced by what is registered.
+
+        Raises UpstreamError that tells what went wrong at every address, or StartupRefusedError. Each address
+        has the timeout to itself, as in libpq.
+        """
+        sent = {name: value for name, value in parameters.items() if not name.startswith("_pq_.")}
+        sent |= {"user": connection.user, "database": database}
+        timeout = connection.connect_timeout or self._default_timeout
+        problems: list[str] = []
+        failure = UpstreamError()
+        async for host, address, port in _addresses(connection, problems):
+            try:
+                kinds = endpoints(connection, host, address, port, self._configurations)
+                async with asyncio.timeout(timeout):
+                    return await self._first_accepted(connection, kinds, minor, sent, worker)
+            except TimeoutError:
+                problems.append(f"{address}: no answer within {timeout:g} seconds")
+            except UpstreamError as error:
+                problems.append(f"{address}: {error}")
+                failure.last = error
+                if not error.next_host:
+                    break
+        failure.args = ("; ".join(problems),)
+        raise failure
+
+    async def _first_accepted(
+        self,
+        connection: Connection,
+        kinds: list[Endpoint],
+        minor: int,
+        parameters: dict[str, str],
+        worker: int,
+    ) -> Upstream:
+        for endpoint in kinds[:-1]:
+            try:
+                return await self._log_in(connection, endpoint, minor, parameters, worker)
+            except UpstreamError as error:
+                if not error.retry_encryption:
+                    raise
+        return await self._log_in(connection, kinds[-1], minor, parameters, worker)
+
+    async def _log_in(
+        self, connection: Connection, endpoint: Endpoint, minor: int, parameters: dict[str, str], worker: int
+    ) -> Upstream:
+        may_lack_tls = connection.sslmode in ("allow", "prefer")
+        stream = await open_stream(self._engine, endpoint, worker, plaintext_too=may_lack_tls)
+        login = UpstreamLogin(stream, connection.user, connection.password, self._keys)
+        try:
+            return Upstream(stream, endpoint, await login.run(minor, parameters))
+        except UpstreamError as error:
+            if endpoint.tls is not None and stream.tls is None:
+                error.retry_encryption = False  # it was plaintext already
+            stream.abort()
+            raise
+        except BaseException:
+            stream.abort()
+            raise
+
+    async def cancel(self, endpoint: Endpoint, pid: int, key: bytes, worker: int, *, encrypted: bool) -> None:
+        """Ask the server at ``endpoint`` to stop what backend ``pid`` does; returns when it took notice.
+
+        With TLS if the session has it. Raises UpstreamError.
+        """
+        if not encrypted:
+            endpoint = endpoint.without_tls()
+        try:
+            async with asyncio.timeout(CANCEL_SECONDS):
+                stream = await open_stream(self._engine, endpoint, worker, plaintext_too=False)
+                try:
+                    await stream.write(codec.cancel_request(pid, key))
+                    await stream.read_exactly(1)  # the server answers by closing
+                except OSError:
+                    pass
+                finally:
+                    stream.abort()
+        except TimeoutError:
+            raise UpstreamError(f"{endpoint}: no answer to the cancel request") from None
+
+
+async def _addresses(connection: Connection, problems: list[str]) -> AsyncIterator[tuple[str, str, int]]:
+    """(host, address, port) to try, in order; names that cannot be resolved are problems."""
+    for host, port in connection.addresses:
+        try:
+            addresses = await resolve(host, port)
+        except UpstreamError as error:
+            problems.append(str(error))
+            if not error.next_host:
+                return
+            continue
+        for address in addresses:
+            yield host, address, port

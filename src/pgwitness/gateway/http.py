@@ -1,0 +1,100 @@
+"""The API inside the gateway's loop: one application on a TCP port and on a Unix socket of the state directory.
+
+The Unix socket is for the same user and needs no token: its file is 0600 before anybody can connect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import uvicorn
+
+from pgwitness.errors import UnavailableError
+
+log = structlog.get_logger("pgwitness.http")
+
+GRACE_SECONDS: Final = 2
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals are the gateway's."""
+        yield
+
+
+class HttpServer:
+    """``start``, then ``stop``."""
+
+    def __init__(self, app: Any, host: str, port: int, socket_path: Path) -> None:
+        self._app = app
+        self._host, self._port, self._path = host, port, socket_path
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Raises UnavailableError."""
+        sockets = [self._bind_tcp(), self._bind_unix()]
+        host, port = sockets[0].getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets))
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise UnavailableError("the API did not start; the log tells why")
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await asyncio.wait({self._task}, timeout=GRACE_SECONDS + 1)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    def _bind_tcp(self) -> socket.socket:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            bound = socket.socket(family, kind, protocol)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}",
+                hint="--http-port chooses another port; 0 picks a free one",
+            ) from None
+        bound.listen(128)
+        return bound
+
+    def _bind_unix(self) -> socket.socket:
+        """Behind the state directory's lock, so a socket that is there is a dead gateway's."""
+        self._path.unlink(missing_ok=True)
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            bound.bind(str(self._path))
+        except OSError as error:
+            bound.close()
+            raise UnavailableError(
+                f"cannot make the socket {self._path}: {error}",
+                hint="a socket's path may have 107 bytes; --state chooses a shorter one",
+            ) from None
+        self._path.chmod(0o600)
+        bound.listen(128)
+        return bound

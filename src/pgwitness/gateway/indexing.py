@@ -1,0 +1,77 @@
+"""The indexer's process: started, restarted when it dies, stopped with the gateway. Recording never waits for
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger("pgwitness.indexing")
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+STEADY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 5.0
+
+
+class Indexing:
+    """Keeps ``command`` running. Its standard input is a pipe that closes when this process dies."""
+
+    def __init__(self, state: Path, config: Path | None, command: list[str] | None = None) -> None:
+        self._command = command or [
+            sys.executable, "-m", "pgwitness.index.indexer", "--state", str(state)
+        ]  # fmt: skip
+        self._environment = {**os.environ, **({"PGWITNESS_CONFIG": str(config)} if config else {})}
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.restarts = 0
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._keep_running())
+
+    async def stop(self) -> None:
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _keep_running(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE
+        while True:
+            started = loop.time()
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command, stdin=asyncio.subprocess.PIPE, env=self._environment
+                )
+                code: int | str = await self._process.wait()
+            except OSError as error:
+                code = str(error)
+            if loop.time() - started > STEADY_SECONDS:
+                pause = FIRST_PAUSE
+            log.error("indexer_stopped", code=code, restart_in=pause)
+            self.restarts += 1
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
