@@ -26,7 +26,8 @@ def connect(path: Path, *, writer: bool) -> Engine:
 
 _WRITER = (
     "journal_mode = WAL",
-    # Losing the last transactions in a power failure is no loss: the indexer reads the tape on from where they ended.
+    # Losing the last transactions in a power failure is no loss: the indexer reads the tape on from where
+    # they ended.
     "synchronous = NORMAL",
     "wal_autocheckpoint = 8000",
     "cache_size = -65536",

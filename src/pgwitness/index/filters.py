@@ -1,7 +1,8 @@
 """What a reader asks for: the filters that every listing of sessions and statements takes.
 
-``parse`` turns the texts of a command line or of a query string into ``Filters``; anything that does not make sense is an
-``InvalidError`` that names the filter. Times are RFC 3339, or how long ago: ``90s``, ``15m``, ``2h``, ``3d``, ``1w``.
+``parse`` turns the texts of a command line or of a query string into ``Filters``; anything that does not make
+sense is an ``InvalidError`` that names the filter. Times are RFC 3339, or how long ago: ``90s``, ``15m``,
+``2h``, ``3d``, ``1w``.
 """
 
 import re

@@ -1,7 +1,9 @@
-"""Where the index lies: ``STATE/index.sqlite`` is a symbolic link to the current generation, ``index-N.sqlite``.
+"""Where the index lies: ``STATE/index.sqlite`` is a symbolic link to the current generation,
+``index-N.sqlite``.
 
-A rebuild fills the next generation beside the current one and moves the link, so readers see the old index until the new one is
-whole. SQLite names its write-ahead log by the file that a link leads to, so two generations never share one.
+A rebuild fills the next generation beside the current one and moves the link, so readers see the old index
+until the new one is whole. SQLite names its write-ahead log by the file that a link leads to, so two
+generations never share one.
 """
 
 import contextlib
@@ -39,7 +41,8 @@ class Location:
         return self.state / f"index-{int(named[1]) + 1 if named else 1}.sqlite"
 
     def publish(self, generation: Path) -> None:
-        """Make it the current one, and remove the others. Who has one of them open keeps it until he looks again."""
+        """Make it the current one, and remove the others. Who has one of them open keeps it until he looks
+        again."""
         moved = self.state / "index.sqlite.new"
         moved.unlink(missing_ok=True)
         moved.symlink_to(generation.name)

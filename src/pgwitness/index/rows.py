@@ -92,7 +92,8 @@ def to_row(number: int, statement: Statement) -> Row:
 
 
 def to_statement(row: Sequence[Any], session: Mapping[str, Any]) -> Statement:
-    """The statement of a row in the order of ``COLUMNS``. ``session`` has the columns of ``tables.sessions``."""
+    """The statement of a row in the order of ``COLUMNS``. ``session`` has the columns of
+    ``tables.sessions``."""
     _, seq, position, started, duration, command, status, rows, number, outcome, reason, sql, rest = row
     more = _decode(rest)
     return Statement(

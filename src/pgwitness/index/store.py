@@ -1,14 +1,14 @@
 """Reads the index: sessions and statements by filters, in pages that stay cheap however far one has read.
 
-Every page starts where its cursor says, by key, never by counting. Statements come in the order in which they reached the server;
-sessions newest first. An index that is not there yet reads as empty.
+Every page starts where its cursor says, by key, never by counting. Statements come in the order in which they
+reached the server; sessions newest first. An index that is not there yet reads as empty.
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, exists, func, or_, select
@@ -67,7 +67,6 @@ class SessionDetail(NamedTuple):
 
 _SESSION = tables.sessions.c
 _STATEMENT = tables.statements.c
-_ORDER = (_STATEMENT.position, _STATEMENT.seq)
 
 
 class IndexReader:
@@ -95,9 +94,12 @@ class IndexReader:
             yield connection
 
     def resolve(self, text: str) -> str:
-        """The full id of the session whose id begins or ends with ``text``. Raises NotFoundError, ConflictError."""
+        """The full id of the session whose id begins or ends with ``text``. Raises NotFoundError,
+        ConflictError."""
         with self.connection() as connection:
-            return _resolve(connection, text)[1] if connection is not None else _unknown(text)
+            if connection is None:
+                _unknown(text)
+            return _resolve(connection, text)[1]
 
     def sessions(self, filters: Filters, *, limit: int = 100, cursor: str | None = None) -> Page[Session]:
         """The newest first."""
@@ -122,7 +124,7 @@ class IndexReader:
         """One session with its header and its events. Raises NotFoundError, ConflictError."""
         with self.connection() as connection:
             if connection is None:
-                return _unknown(text)
+                _unknown(text)
             number, _ = _resolve(connection, text)
             row = connection.execute(select(tables.sessions).where(_SESSION.number == number)).one()
             events = tables.session_events
@@ -148,12 +150,9 @@ class IndexReader:
             if connection is None:
                 return Page([])
             query = _statements(connection, filters)
-            position, seq = order = _ORDER
             if cursor is not None:
-                query = query.where(_beyond(cursor, backwards=newest))
-            if newest:
-                order = (position.desc(), seq.desc())
-            rows = connection.execute(query.order_by(*order).limit(limit + 1)).all()
+                query = query.where(_beyond(cursor, filters, backwards=newest))
+            rows = connection.execute(query.order_by(*_order(filters, newest)).limit(limit + 1)).all()
             more = _cursor(rows[limit - 1]) if len(rows) > limit else None
             kept = rows[:limit]
             return Page([_statement(row) for row in (reversed(kept) if newest else kept)], more)
@@ -177,7 +176,7 @@ class IndexReader:
         """Raises NotFoundError."""
         with self.connection() as connection:
             if connection is None:
-                return _unknown(text)
+                _unknown(text)
             number, id = _resolve(connection, text)
             query = _statements(connection, Filters()).where(
                 _STATEMENT.session == number, _STATEMENT.seq == seq
@@ -192,11 +191,9 @@ class IndexReader:
         with self.connection() as connection:
             if connection is None:
                 return None
-            position, seq = _ORDER
-            query = _statements(connection, filters).with_only_columns(position, seq)
-            row = connection.execute(
-                query.order_by(position.desc(), seq.desc()).offset(limit).limit(1)
-            ).one_or_none()
+            query = _statements(connection, filters).with_only_columns(_STATEMENT.position, _STATEMENT.seq)
+            last = query.order_by(*_order(filters, True)).offset(limit).limit(1)
+            row = connection.execute(last).one_or_none()
             return _cursor(row) if row is not None else None
 
     def _engine(self) -> Engine | None:
@@ -243,10 +240,12 @@ def _resolve(connection: Connection, text: str) -> tuple[int, str]:
             f"several sessions begin or end with {text!r}: {some}{', …' if len(rows) > 3 else ''}",
             hint="Give more of the id; its last characters tell sessions apart best.",
         )
-    return (rows[0].number, rows[0].id) if rows else _unknown(text)
+    if not rows:
+        _unknown(text)
+    return rows[0].number, rows[0].id
 
 
-def _unknown(text: str) -> Any:
+def _unknown(text: str) -> NoReturn:
     raise NotFoundError(f"there is no session {text!r}", hint="List them: pgwitness session list")
 
 
@@ -334,15 +333,24 @@ def _statement_times(connection: Connection, filters: Filters) -> Iterator[Colum
             yield _STATEMENT.position < end
 
 
-def _cursor(row: Row[Any]) -> str:
+def _cursor(row: Any) -> str:
     return f"{row.position:x}.{row.seq}"
 
 
-def _beyond(cursor: str, *, backwards: bool) -> ColumnElement[bool]:
-    """What follows the cursor's statement, or precedes it. Written so that SQLite seeks in the order's index."""
+def _order(filters: Filters, backwards: bool) -> list[ColumnElement[Any]]:
+    """By position, and that is by seq within a session, for which there is an index by session."""
+    columns = [_STATEMENT.seq] if filters.session is not None else [_STATEMENT.position, _STATEMENT.seq]
+    return [column.desc() for column in columns] if backwards else list(columns)
+
+
+def _beyond(cursor: str, filters: Filters, *, backwards: bool) -> ColumnElement[bool]:
+    """What follows the cursor's statement, or precedes it, written so that SQLite seeks in the order's
+    index."""
     left, _, right = cursor.partition(".")
     at, after = _integer(left, 16), _integer(right)
-    position, seq = _ORDER
+    position, seq = _STATEMENT.position, _STATEMENT.seq
+    if filters.session is not None:
+        return seq < after if backwards else seq > after
     if backwards:
         return (position <= at) & ((position < at) | (seq < after))
     return (position >= at) & ((position > at) | (seq > after))
@@ -356,7 +364,7 @@ def _integer(text: str, base: int = 10) -> int:
 
 
 def _statement(row: Row[Any]) -> Statement:
-    return to_statement(row[: len(COLUMNS)], row._mapping)
+    return to_statement(row[: len(COLUMNS)], dict(row._mapping))
 
 
 def _session(row: Row[Any]) -> Session:

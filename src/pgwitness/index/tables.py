@@ -1,9 +1,10 @@
-"""The index's tables. All of it is derived from the tape, so a change here only needs a new ``SCHEMA``: an index of another
-schema is rebuilt, never migrated.
+"""The index's tables. All of it is derived from the tape, so a change here only needs a new ``SCHEMA``: an
+index of another schema is rebuilt, never migrated.
 
-A session has a short number here, in the order of the tape, because every statement and every index entry carries it.
-``(position, seq)`` is the order in which statements reached the server, across sessions: a position is one frame of one
-session. Times are RFC 3339 in UTC with six digits, as in a statement's document, so they sort as text.
+A session has a short number here, in the order of the tape, because every statement and every index entry
+carries it. ``(position, seq)`` is the order in which statements reached the server, across sessions: a
+position is one frame of one session. Times are RFC 3339 in UTC with six digits, as in a statement's document,
+so they sort as text.
 """
 
 from sqlalchemy import (
@@ -31,7 +32,8 @@ meta = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""``schema``, ``position`` (indexed up to here), ``resume`` (where a restart reads on) and ``time`` (of the last frame)."""
+"""``schema``, ``position`` (indexed up to here), ``resume`` (where a restart reads on) and ``time`` (of
+the last frame)."""
 
 sessions = Table(
     "sessions",
@@ -132,7 +134,8 @@ problems = Table(
     Column("at", Text, nullable=False),
     Column("problem", Text, nullable=False),
 )
-"""Where the tape could not be read or made no sense. Never empty in silence: health and ``index status`` show it."""
+"""Where the tape could not be read or made no sense. Never empty in silence: health and ``index status``
+show it."""
 
 timeline = Table(
     "timeline",
@@ -141,8 +144,8 @@ timeline = Table(
     Column("time", Text, nullable=False),
     Index("timeline_time", "time", "position"),
 )
-"""A mark a second of activity: it turns a span of time into a span of positions, so that ``--since`` needs no index of its
-own over all statements and a listing in order reads only the part it needs."""
+"""A mark a second of activity: it turns a span of time into a span of positions, so that ``--since`` needs
+no index of its own over all statements and a listing in order reads only the part it needs."""
 
 snapshots = Table(
     "snapshots",

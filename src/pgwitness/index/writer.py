@@ -26,9 +26,10 @@ class Resume:
 
     position: int = 0
     instance: str = ""
-    """The recorder that wrote the segment of ``position``: another one there means that the tape was replaced."""
-    marked: str = ""
-    """The second of the last mark on the timeline."""
+    """The recorder that wrote the segment of ``position``: another one there means that the tape was
+    replaced."""
+    second: int = -1
+    """Of the last mark on the timeline."""
     sessions: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
     """By session number: session id, state."""
 
@@ -60,9 +61,15 @@ class IndexWriter:
         return Resume(
             int(meta.get("resume", 0)),
             meta.get("instance", ""),
-            meta.get("marked", ""),
+            int(meta.get("second", -1)),
             {row.session: (row.id, row.state) for row in rows},
         )
+
+    def position(self) -> int:
+        """How far the tape was read, which may be further than ``resume``."""
+        with self.transaction() as connection:
+            value = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "position"))
+        return int(value or 0)
 
     def last_session(self) -> int:
         """The highest session number, 0 when there is none."""
@@ -96,7 +103,8 @@ class IndexWriter:
         _put(connection, position=str(position))
 
     def snapshot(self, connection: Connection, resume: Resume, gone: Iterable[int]) -> None:
-        """Where to go on from. Sessions neither in ``resume`` nor ``gone`` keep the snapshot that they have."""
+        """Where to go on from. Sessions neither in ``resume`` nor ``gone`` keep the snapshot that they
+        have."""
         ended = [{"number": number} for number in gone]
         if ended:
             column = tables.snapshots.c.session
@@ -109,7 +117,7 @@ class IndexWriter:
                 for number, (id, state) in resume.sessions.items()
             ],
         )
-        _put(connection, resume=str(resume.position), instance=resume.instance, marked=resume.marked)
+        _put(connection, resume=str(resume.position), instance=resume.instance, second=str(resume.second))
 
     def _name(self, connection: Connection, name: str) -> int:
         number = self._names.get(name)

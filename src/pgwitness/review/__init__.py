@@ -1,1 +1,2 @@
-"""What a person asks of the record: list, show, replay, export. Plain functions over the index and the tape."""
+"""What a person asks of the record: list, show, replay, export. Plain functions over the index and the
+tape."""

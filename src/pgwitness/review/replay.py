@@ -1,19 +1,73 @@
 """One session, statement by statement, as it happened."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pgwitness.index.store import IndexReader
+import msgspec
+
+from pgwitness._core import KIND_SESSION_ENDED, Frame, TapeReader
+from pgwitness.index.filters import Filters
+from pgwitness.index.store import IndexReader, SessionDetail
+from pgwitness.statements.assembler import assemble
+from pgwitness.statements.model import Statement, StatementRecorded
 
 
 def replay(
     index: IndexReader, tape: Path, session: str, *, results: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """The session's header, its statements and events in order, its end, each with its ``kind``:
-    ``session``, ``statement``, ``event``, ``end``. Memory holds one page of it.
+    """The session's header, its statements and events in the order of the tape, its end. Each has its
+    ``kind``: ``session``, ``statement``, ``event``, ``end`` (of a session that has ended). Memory holds one
+    page of it.
 
     ``results`` reads the tape again, and a statement's ``result`` then has the recorded rows as ``data``.
-    Raises NotFoundError, ConflictError.
+    Raises NotFoundError, ConflictError before the first of them.
     """
-    raise NotImplementedError
+    return _replay(index, tape, index.session(session), results)
+
+
+def _replay(index: IndexReader, tape: Path, found: SessionDetail, results: bool) -> Iterator[dict[str, Any]]:
+    session = found.session
+    yield {"kind": "session", **msgspec.to_builtins(session), "header": found.header}
+    statements = index.iterate(Filters(session=session.session))
+    if results:
+        statements = _with_results(statements, tape, found)
+    events = list(found.events)
+    for statement in statements:
+        while events and events[0]["position"] <= statement.position:
+            yield {"kind": "event", **events.pop(0)}
+        yield {"kind": "statement", **msgspec.to_builtins(statement)}
+    for event in events:
+        yield {"kind": "event", **event}
+    if session.ended_at is not None:
+        yield {
+            "kind": "end",
+            "at": session.ended_at,
+            "reason": session.end_reason,
+            "detail": session.end_detail,
+        }
+
+
+def _with_results(statements: Iterator[Statement], tape: Path, found: SessionDetail) -> Iterator[Statement]:
+    """The index knows what became of each statement, the tape has its rows; both come in the order of seq."""
+    assembled = assemble(_frames(tape, found), keep_results=True)
+    again = (event.statement for event in assembled if isinstance(event, StatementRecorded))
+    ahead = next(again, None)
+    for statement in statements:
+        while ahead is not None and ahead.seq < statement.seq:
+            ahead = next(again, None)
+        if ahead is not None and ahead.seq == statement.seq and statement.result and ahead.result:
+            statement.result.data = ahead.result.data
+        yield statement
+
+
+def _frames(tape: Path, found: SessionDetail) -> Iterator[Frame]:
+    """The frames of one session, as far as they are indexed."""
+    session = uuid.UUID(found.session.session).bytes
+    reader = TapeReader(tape, found.first_position, session=session)
+    while frames := reader.read(max_frames=256):
+        for frame in frames:
+            yield frame
+            if frame[2] == KIND_SESSION_ENDED or frame[4] >= found.last_position:
+                return

@@ -13,8 +13,9 @@ from pgwitness.statements.model import Statement
 def list_statements(
     index: IndexReader, filters: Filters, *, limit: int = 100, cursor: str | None = None, newest: bool = False
 ) -> Page[Statement]:
-    """The first ones, or with ``newest`` the last ones, ascending either way; the cursor goes away from the end at which
-    the first page lies. Raises InvalidError, and NotFoundError and ConflictError for ``filters.session``."""
+    """The first ones, or with ``newest`` the last ones, ascending either way; the cursor goes away from
+    the end at which the first page lies. Raises InvalidError, and NotFoundError and ConflictError for
+    ``filters.session``."""
     return index.statements(filters, limit=limit, cursor=cursor, newest=newest)
 
 

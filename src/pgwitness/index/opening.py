@@ -1,0 +1,67 @@
+"""Which index to write: the current one, or a new one where that cannot be used."""
+
+from pathlib import Path
+
+from sqlalchemy import inspect, select
+from sqlalchemy.exc import DatabaseError
+
+from pgwitness.index import tables
+from pgwitness.index.database import connect
+from pgwitness.index.location import Location
+from pgwitness.index.tape import instance, segments
+from pgwitness.index.tracked import Tracked
+from pgwitness.index.writer import IndexWriter, Resume
+
+
+def open_writer(location: Location, tape: Path) -> tuple[Path, IndexWriter, str | None]:
+    """The index file, its writer and, if the index is begun anew, why that has to be."""
+    current = location.current()
+    reason = _unusable(current, tape) if current else None
+    if current is None or reason:
+        current = location.next()
+        writer = IndexWriter(current)
+        location.publish(current)
+        return current, writer, reason
+    return current, IndexWriter(current), None
+
+
+def _unusable(current: Path, tape: Path) -> str | None:
+    try:
+        schema = _schema(current)
+    except DatabaseError as error:
+        return f"it cannot be read: {error.orig}"
+    if schema != str(tables.SCHEMA):
+        return f"it has schema {schema or 'none'} and this pgwitness has {tables.SCHEMA}"
+    writer = IndexWriter(current)
+    resume = writer.resume()
+    writer.close()
+    if resume.position and not _continues(resume, tape):
+        return "it was made from another tape, or from one that went on further"
+    try:
+        for number, (session, state) in resume.sessions.items():
+            Tracked.restore(number, session, state)
+    except ValueError as error:
+        return f"another version of pgwitness made it: {error}"
+    return None
+
+
+def _continues(resume: Resume, tape: Path) -> bool:
+    """Whether the tape still holds, or will hold, the position at which the index goes on."""
+    present = segments(tape)
+    number = resume.position >> 32
+    if number in present:
+        return resume.instance in ("", instance(tape, resume.position))
+    if not present or number > present[-1]:
+        return resume.instance == "" and bool(present) and number == present[-1] + 1
+    return True  # An old segment was removed: the follower notes that and goes on after it.
+
+
+def _schema(current: Path) -> str | None:
+    engine = connect(current, writer=False)
+    try:
+        with engine.begin() as connection:
+            if not inspect(connection).has_table("meta"):
+                return None
+            return connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "schema"))
+    finally:
+        engine.dispose()
