@@ -150,7 +150,7 @@ def test_pg8000(live: Live, table: str, pg8000_connection: pg8000.dbapi.Connecti
 
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 def test_pgbench(live: Live, mode: str) -> None:
-    """TPC-B by four clients: seven statements a transaction, none missed, each session's order the server's."""
+    """TPC-B by four clients: seven statements a transaction, none missed, in the server's order."""
     live.program("pgbench", "-i", "-s", "1", "-q")
     before = len(live.record(10))
     live.program("pgbench", "-M", mode, "-c", "4", "-j", "2", "-t", "25", "-n")

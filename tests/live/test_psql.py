@@ -131,9 +131,11 @@ def test_gss_request_is_declined_politely(live15: Live) -> None:
 def test_protocol_3_2(live: Live) -> None:
     """libpq 18 speaks 3.2 to a gateway whose server, 15, does not: cancel keys are the gateway's own."""
     done = live.program(
-        "psql18", f"host=127.0.0.1 min_protocol_version=3.2 max_protocol_version=3.2 dbname={live.connection}",
-        "-XAtc", "SELECT 'three two'",
-    )  # fmt: skip
+        "psql18",
+        f"min_protocol_version=3.2 max_protocol_version=3.2 dbname={live.connection}",
+        "-XAtc",
+        "SELECT 'three two'",
+    )
     assert done.stdout == "three two\n"
     assert len(live.check(1)) == 1
 

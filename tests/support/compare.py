@@ -31,8 +31,8 @@ def upstream_pids(state: Path) -> dict[str, int]:
 
 
 def assert_same(record: Iterable[Record], logged: Iterable[Logged], pids: dict[str, int]) -> None:
-    """Every session's statements are those of its backend's log. Sessions of ``record`` and ``logged`` must be
-    the same ones: filter both by the same client."""
+    """Every session's statements are those of its backend's log. Both arguments must be of the same sessions:
+    filter them by the same client."""
     sessions: dict[int, list[Record]] = {}
     for statement in record:
         sessions.setdefault(pids[statement["session"]], []).append(statement)
@@ -50,10 +50,13 @@ def missing(record: Iterable[Record], logged: Iterable[Logged], pids: dict[str, 
         sessions.setdefault(pids[statement["session"]], []).append(statement)
     lost = []
     for pid, entries in by_session(logged).items():
-        recorded = iter(sessions.get(pid, []))
+        recorded, at = sessions.get(pid, []), 0
         for entry in _expanded(entries):
-            if not any(_matches(statement, entry) for statement in recorded):
+            found = next((n for n in range(at, len(recorded)) if _matches(recorded[n], entry)), None)
+            if found is None:
                 lost.append(entry)
+            else:
+                at = found + 1
     return lost
 
 
