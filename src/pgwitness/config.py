@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from pgwitness.errors import InvalidError
+from pgwitness.errors import InvalidError, UnavailableError
 
 ENVIRONMENT_PREFIX = "PGWITNESS_"
 CONFIG_VARIABLE = "PGWITNESS_CONFIG"
@@ -168,6 +168,19 @@ class Settings(BaseSettings):
     @property
     def key_file(self) -> Path:
         return self.secret_key_file or self.state / "secret.key"
+
+    def prepare_state(self) -> None:
+        """Make the state directory, for this user only. Raises UnavailableError."""
+        try:
+            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ours = not any(self.state.iterdir()) or self.key_file.exists()
+            if ours and self.state.stat().st_mode & 0o077 and self.state.stat().st_uid == os.geteuid():
+                self.state.chmod(0o700)
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot use the state directory {self.state}: {error.strerror}",
+                hint="name another with --state or PGWITNESS_STATE",
+            ) from None
 
     @classmethod
     def settings_customise_sources(

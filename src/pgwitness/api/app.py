@@ -1,0 +1,95 @@
+"""The application: routes under ``/api/v1``, ``/metrics``, who may ask, and errors as problem JSON."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+import pgwitness
+from pgwitness.api import admin, metrics, review
+from pgwitness.api.context import ServicesHere, get_actor
+from pgwitness.api.problems import MEDIA_TYPE, problem
+from pgwitness.api.services import Services
+from pgwitness.errors import AuthenticationFailed, InvalidError, NotFoundError, WitnessError
+
+PREFIX = "/api/v1"
+
+
+def create_app(services: Services, *, local: bool = False) -> FastAPI:
+    """An application on these services.
+
+    ``local``: whoever reaches it is the user who owns the state directory, and needs no token. Only for
+    a Unix socket that nobody else can open, and for use in this process. Otherwise every request but
+    ``/health`` needs a bearer token of role admin.
+    """
+    app = FastAPI(
+        title="pgwitness",
+        version=pgwitness.__version__,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # its pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.services = services
+    app.state.local = local
+    authenticated = [Depends(get_actor)]
+    app.include_router(admin.router, prefix=PREFIX, dependencies=authenticated, tags=["administration"])
+    app.include_router(review.router, prefix=PREFIX, dependencies=authenticated, tags=["review"])
+    app.add_api_route("/metrics", _metrics, dependencies=authenticated, include_in_schema=False)
+    app.add_api_route("/health", _health, include_in_schema=False)
+    app.add_api_route(f"{PREFIX}/health", _health, tags=["health"])
+    app.add_exception_handler(WitnessError, _explained)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _failed)
+    return app
+
+
+def _health() -> dict[str, str]:
+    """Says no more than that it serves: this needs no token."""
+    return {"status": "ok"}
+
+
+def _metrics(services: ServicesHere) -> Response:
+    return Response(metrics.render(services), media_type=metrics.CONTENT_TYPE)
+
+
+def _answer(error: WitnessError) -> JSONResponse:
+    document = problem(error)
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, AuthenticationFailed) else None
+    return JSONResponse(document, document["status"], headers, media_type=MEDIA_TYPE)
+
+
+def _explained(request: Request, error: Exception) -> Response:
+    assert isinstance(error, WitnessError)
+    return _answer(error)
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    """What is wrong with the request, never what was in it: that may be a password."""
+    assert isinstance(error, RequestValidationError)
+    parts = []
+    for each in error.errors():
+        name = ".".join(str(part) for part in each["loc"] if part not in ("body", "query", "path"))
+        text = "there is no such field" if each["type"] == "extra_forbidden" else str(each["msg"])
+        parts.append(f"{name}: {text[:1].lower()}{text[1:]}" if name else text)
+    return _answer(InvalidError("; ".join(parts)))
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _answer(NotFoundError(f"there is nothing at {request.url.path}"))
+    document = {
+        "title": "refused",
+        "status": error.status_code,
+        "kind": "failed",
+        "message": str(error.detail),
+    }
+    return JSONResponse(document | {"hint": None}, error.status_code, media_type=MEDIA_TYPE)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    """Who serves the application gets the exception too, and logs it."""
+    return _answer(WitnessError("pgwitness failed to answer this request", hint="its log says why"))

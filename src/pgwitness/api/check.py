@@ -1,0 +1,146 @@
+"""Does a connection work, and is it recorded: asked as an ordinary client would, through the gateway itself.
+
+A token of an internal identity is issued for the check and revoked after it. The test query carries a
+word that nobody else could have sent, so that the recorded statement found by it is this one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+from pydantic import BaseModel, Field
+
+from pgwitness.api.services import Services
+from pgwitness.catalog.models import Secret
+from pgwitness.errors import UnavailableError, UpstreamUnreachable, WitnessError
+from pgwitness.identity import tokens
+from pgwitness.index.filters import Filters
+from pgwitness.review.statements import iterate_statements
+
+IDENTITY = "pgwitness-check"
+_LIFETIME = timedelta(minutes=2)
+_CONNECT_SECONDS = 30
+_RECORD_SECONDS = 10.0
+
+
+class CheckResult(BaseModel):
+    connection: str
+    identity: str = Field(description="to whom the record attributes the session")
+    session: str
+    server_version: str
+    connect_ms: float
+    query_ms: float
+    recorded_ms: float = Field(
+        description="from the server's answer until the statement was found in the record"
+    )
+    statement: dict[str, Any] = Field(description="as it was recorded")
+
+
+def check_connection(services: Services, name: str, *, actor: str) -> CheckResult:
+    """Raises NotFoundError, UnavailableError without a gateway, UpstreamUnreachable if the way to the
+    server or the query fails, WitnessError if the query ran and does not appear in the record.
+    """
+    services.catalog.connections.get(name)
+    address = services.postgres_address
+    if address is None:
+        raise UnavailableError(
+            "a check goes through the gateway, and none is running on this state directory",
+            hint="start it with: pgwitness gateway",
+        )
+    word = f"pgwitness-check-{secrets.token_hex(8)}"
+    sql = f"SELECT current_setting('server_version'), '{word}'"
+    with _token(services, name, actor) as token:
+        started = time.monotonic()
+        try:
+            with _dial(address, name, token) as connection:
+                connected = time.monotonic()
+                row = connection.execute(sql.encode()).fetchone()
+                answered = time.monotonic()
+        except psycopg.Error as error:
+            raise UpstreamUnreachable(f"connection {name!r} does not work: {_reason(error)}") from None
+    statement = _recorded(services, name, word, answered)
+    found = time.monotonic()
+    return CheckResult(
+        connection=name,
+        identity=str(statement["identity"]),
+        session=str(statement["session"]),
+        server_version=str(row[0]) if row else "",
+        connect_ms=_ms(connected - started),
+        query_ms=_ms(answered - connected),
+        recorded_ms=_ms(found - answered),
+        statement=statement,
+    )
+
+
+@contextmanager
+def _token(services: Services, connection: str, actor: str) -> Iterator[Secret]:
+    services.catalog.identities.internal(IDENTITY, connection, actor=actor)
+    token, text = tokens.issue_internal(
+        services.catalog, IDENTITY, actor=actor, lifetime=_LIFETIME, connections=(connection,)
+    )
+    try:
+        yield text
+    finally:
+        services.catalog.tokens.revoke(token.id, actor=actor)
+
+
+def _dial(address: tuple[str, int], name: str, token: Secret) -> psycopg.Connection[Any]:
+    host, port = address
+    return psycopg.connect(
+        host=_reachable(host),
+        port=port,
+        user=IDENTITY,
+        password=token.reveal(),
+        dbname=name,
+        sslmode="prefer",
+        gssencmode="disable",
+        connect_timeout=_CONNECT_SECONDS,
+        application_name="pgwitness connection check",
+        autocommit=True,
+    )
+
+
+def _reachable(host: str) -> str:
+    """Where to dial what listens on all addresses."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
+
+
+def _recorded(services: Services, name: str, word: str, since: float) -> dict[str, Any]:
+    filters = Filters(identity=IDENTITY, connection=name, match=word)
+    while True:
+        for statement in iterate_statements(services.index, filters, limit=1):
+            if statement.status not in ("unfinished",):
+                document: dict[str, Any] = msgspec.to_builtins(statement)
+                return document
+        if time.monotonic() - since > _RECORD_SECONDS:
+            raise WitnessError(
+                f"the test query ran through connection {name!r}, but it is not in the index after "
+                f"{_RECORD_SECONDS:.0f} s",
+                hint="look at the indexer: pgwitness index status",
+            )
+        time.sleep(0.05)
+
+
+def _reason(error: psycopg.Error) -> str:
+    """The server's or the gateway's message in one line, without libpq's account of what it dialled."""
+    text = error.diag.message_primary or str(error)
+    _, fatal, message = text.partition("FATAL:")
+    return " ".join((message if fatal else text).split())
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

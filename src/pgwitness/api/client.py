@@ -1,0 +1,168 @@
+"""The one way to the API that all commands take, wherever it is.
+
+``connect`` chooses: the address in ``PGWITNESS_URL`` with the token in ``PGWITNESS_TOKEN``; else the
+gateway that serves on the Unix socket of the state directory; else, so that the record stays readable
+while the gateway is down, the application in this process on that directory. Errors come back as those
+of ``pgwitness.errors``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from pgwitness.api.problems import error_of
+from pgwitness.config import Settings
+from pgwitness.errors import InvalidError, UnavailableError
+
+URL_VARIABLE = "PGWITNESS_URL"
+TOKEN_VARIABLE = "PGWITNESS_TOKEN"  # noqa: S105  the name of a variable
+PREFIX = "/api/v1"
+
+_TIMEOUT = httpx.Timeout(60, connect=10)
+_LOCAL = "http://pgwitness"
+
+
+class Client:
+    """Paths are relative to ``/api/v1``. Use as a context manager."""
+
+    def __init__(self, http: httpx.Client, *, where: str, remote: bool, close: Callable[[], None]) -> None:
+        self._http = http
+        self._close = close
+        self.where = where
+        """Whom it talks to, in words."""
+        self.remote = remote
+        """Whether a gateway is there, and not the application in this process."""
+
+    def get(self, path: str, **params: Any) -> Any:
+        return self.request("GET", path, params=params)
+
+    def post(self, path: str, body: Any = None, **params: Any) -> Any:
+        return self.request("POST", path, body=body, params=params)
+
+    def request(
+        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None
+    ) -> Any:
+        """The decoded answer, None if it is empty. Parameters that are None are left out."""
+        with self._explained():
+            response = self._http.request(method, PREFIX + path, json=body, params=_given(params))
+        if response.is_error:
+            raise _error(response)
+        return response.json() if response.content else None
+
+    def stream(self, path: str, **params: Any) -> Iterator[bytes]:
+        """The pieces of a long answer as they come."""
+        with (
+            self._explained(),
+            self._http.stream("GET", PREFIX + path, params=_given(params)) as response,
+        ):
+            if response.is_error:
+                response.read()
+                raise _error(response)
+            yield from response.iter_bytes()
+
+    def lines(self, path: str, **params: Any) -> Iterator[bytes]:
+        """The lines of a long answer as they come, without their ends: JSON Lines, one document each."""
+        rest = b""
+        for piece in self.stream(path, **params):
+            *whole, rest = (rest + piece).split(b"\n")
+            yield from whole
+        if rest:
+            raise UnavailableError(f"the answer of {self.where} broke off")
+
+    def close(self) -> None:
+        self._http.close()
+        self._close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException:
+            raise UnavailableError(f"{self.where} does not answer") from None
+        except httpx.RemoteProtocolError:
+            raise UnavailableError(f"the answer of {self.where} broke off") from None
+        except httpx.TransportError as error:
+            raise UnavailableError(f"cannot reach {self.where}: {error}") from None
+
+
+def connect(settings: Settings) -> Client:
+    """Raises InvalidError for what the environment says, UnavailableError if the catalog cannot be opened."""
+    url = os.environ.get(URL_VARIABLE)
+    if url:
+        return _remote(url, os.environ.get(TOKEN_VARIABLE))
+    if _answers(settings):
+        http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(settings.admin_socket)), base_url=_LOCAL, timeout=_TIMEOUT
+        )
+        return Client(http, where=f"the gateway on {settings.state}", remote=True, close=lambda: None)
+    return _in_process(settings)
+
+
+def path(*parts: str) -> str:
+    """A path whose parts may hold anything."""
+    return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def _remote(url: str, token: str | None) -> Client:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise InvalidError(
+            f"{URL_VARIABLE} is not an address", hint="for example https://gateway.example:7480"
+        )
+    if not token:
+        raise InvalidError(
+            f"{URL_VARIABLE} is set and {TOKEN_VARIABLE} is not",
+            hint="on the gateway's machine: pgwitness token issue YOU --role admin",
+        )
+    headers = {"Authorization": f"Bearer {token}"}
+    http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT)
+    return Client(http, where=f"the gateway at {url}", remote=True, close=lambda: None)
+
+
+def _answers(settings: Settings) -> bool:
+    """Whether somebody serves the socket; one that a dead gateway left behind refuses."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(str(settings.admin_socket))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError as error:
+            raise UnavailableError(f"cannot use {settings.admin_socket}: {error.strerror or error}") from None
+    return True
+
+
+def _in_process(settings: Settings) -> Client:
+    from pgwitness.api.app import create_app
+    from pgwitness.api.inprocess import InProcessTransport
+    from pgwitness.api.services import open_services
+
+    services = open_services(settings)
+    http = httpx.Client(
+        transport=InProcessTransport(create_app(services, local=True)), base_url=_LOCAL, timeout=_TIMEOUT
+    )
+    return Client(http, where=f"the state directory {settings.state}", remote=False, close=services.close)
+
+
+def _given(params: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (params or {}).items() if value is not None}
+
+
+def _error(response: httpx.Response) -> Exception:
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    return error_of(document, response.status_code)

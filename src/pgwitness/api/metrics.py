@@ -1,0 +1,43 @@
+"""Figures for Prometheus: those that the process keeps, and what is looked up when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+import pgwitness
+from pgwitness.api.services import Services
+from pgwitness.index.status import index_status
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Lookup(Collector):
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
+        yield InfoMetricFamily("pgwitness", "This gateway", {"version": pgwitness.__version__})
+        status = index_status(self._services.settings.state)
+        yield GaugeMetricFamily(
+            "pgwitness_index_lag_bytes", "Tape that is not indexed yet", value=status["lag_bytes"]
+        )
+        yield GaugeMetricFamily(
+            "pgwitness_index_lag_seconds",
+            "Age of the first frame not indexed yet",
+            value=status["lag_seconds"],
+        )
+        if self._services.live is not None:
+            yield GaugeMetricFamily(
+                "pgwitness_sessions_open", "Sessions that are open", value=len(self._services.live.list())
+            )
+
+
+def render(services: Services) -> bytes:
+    """The text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Lookup(services))
+    return generate_latest(REGISTRY) + generate_latest(registry)

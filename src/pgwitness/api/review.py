@@ -1,0 +1,195 @@
+"""Routes of review: sessions and statements. Long answers are JSON Lines and stream, so they may be of
+any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
+
+from pgwitness.api.context import Actor, ServicesHere
+from pgwitness.api.services import Services
+from pgwitness.errors import NotFoundError, UnavailableError
+from pgwitness.index.catchup import catch_up
+from pgwitness.index.filters import Filters, parse
+from pgwitness.index.status import index_status
+from pgwitness.review.export import export_session
+from pgwitness.review.replay import replay
+from pgwitness.review.sessions import list_sessions, resolve, show_session
+from pgwitness.review.statements import iterate_statements, list_statements, show_statement
+
+JSON_LINES = "application/jsonl"
+_PIECE = 64 * 1024
+
+router = APIRouter()
+_encoder = msgspec.json.Encoder()
+
+
+def _filters(
+    session: str | None = None,
+    identity: str | None = None,
+    run: str | None = None,
+    connection: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    command: str | None = None,
+    table: str | None = None,
+    match: str | None = None,
+    status: str | None = None,
+    outcome: str | None = None,
+    min_rows: int | None = None,
+) -> Filters:
+    return parse(
+        session=session,
+        identity=identity,
+        run=run,
+        connection=connection,
+        since=since,
+        until=until,
+        command=command,
+        table=table,
+        match=match,
+        status=status,
+        outcome=outcome,
+        min_rows=min_rows,
+    )
+
+
+def _current(services: ServicesHere) -> Services:
+    """Where no gateway keeps the index up to date, whoever reads it does."""
+    if services.live is None:
+        catch_up(services.settings.state)
+    return services
+
+
+FiltersHere = Annotated[Filters, Depends(_filters)]
+Current = Annotated[Services, Depends(_current)]
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+
+
+@router.get("/sessions")
+def sessions(
+    services: Current, filters: FiltersHere, limit: Limit = 100, cursor: str | None = None
+) -> Response:
+    """A page, the newest first: ``items``, and the cursor of the ``next`` page or null."""
+    return _json(list_sessions(services.index, filters, limit=limit, cursor=cursor))
+
+
+@router.get("/sessions/{session}")
+def session(session: str, services: Current) -> Response:
+    return _json(show_session(services.index, session))
+
+
+@router.get("/sessions/{session}/replay")
+def session_replay(session: str, services: Current, results: bool = False) -> Response:
+    """JSON Lines: the header, statements and events in order, the end."""
+    documents = replay(services.index, services.settings.tape_directory, session, results=results)
+    return _stream((_encoder.encode(document) + b"\n" for document in documents), JSON_LINES)
+
+
+@router.get("/sessions/{session}/export")
+def session_export(session: str, services: Current, format: str = "jsonl") -> Response:
+    """The session as a file of that format."""
+    text = export_session(services.index, session, format)
+    return _stream((piece.encode() for piece in text), "application/octet-stream")
+
+
+@router.post("/sessions/{session}/kill")
+def session_kill(session: str, services: ServicesHere, actor: Actor) -> dict[str, Any]:
+    """End a live session. Its id, or a unique head or tail of it."""
+    if services.live is None:
+        raise UnavailableError(
+            "no gateway is running on this state directory, so no session is open",
+            hint="start it with: pgwitness gateway",
+        )
+    found = _live(services, session)
+    if not services.live.kill(found, actor):
+        raise NotFoundError(f"session {found} is not open any more")
+    services.catalog.log(actor, "session.kill", found)
+    return {"session": found, "killed": True}
+
+
+@router.get("/statements")
+def statements(
+    services: Current,
+    filters: FiltersHere,
+    limit: Limit = 100,
+    cursor: str | None = None,
+    newest: bool = False,
+) -> Response:
+    """A page, in the order in which they reached the server: ``items``, and the cursor of the ``next``
+    page.
+    """
+    return _json(list_statements(services.index, filters, limit=limit, cursor=cursor, newest=newest))
+
+
+@router.get("/statements/stream")
+def statements_stream(
+    services: Current,
+    filters: FiltersHere,
+    limit: Annotated[int | None, Query(ge=1)] = None,
+    newest: bool = False,
+) -> Response:
+    """JSON Lines: all of them, in the order in which they reached the server."""
+    found = iterate_statements(services.index, filters, limit=limit, newest=newest)
+    return _stream((_encoder.encode(statement) + b"\n" for statement in found), JSON_LINES)
+
+
+@router.get("/statements/{session}/{seq}")
+def statement(session: str, seq: int, services: Current) -> Response:
+    return _json(show_statement(services.index, session, seq))
+
+
+@router.get("/index")
+def index(services: ServicesHere) -> dict[str, Any]:
+    """How far the index is behind the tape."""
+    return index_status(services.settings.state)
+
+
+def _live(services: Services, text: str) -> str:
+    """The full id of a live session, which the index may not know yet."""
+    assert services.live is not None
+    open_now = [str(each["session"]) for each in services.live.list()]
+    wanted = text.lower().replace("-", "")
+    matching = [each for each in open_now if wanted in (each, each.replace("-", ""))]
+    matching = (
+        matching
+        or [each for each in open_now if wanted and each.replace("-", "").startswith(wanted)]
+        or [each for each in open_now if wanted and each.replace("-", "").endswith(wanted)]
+    )
+    if len(matching) == 1:
+        return matching[0]
+    found = resolve(services.index, text)
+    if found in open_now:
+        return found
+    raise NotFoundError(f"session {found} is not open any more")
+
+
+def _json(document: Any) -> Response:
+    return Response(_encoder.encode(document), media_type="application/json")
+
+
+def _stream(lines: Iterable[bytes], media_type: str) -> StreamingResponse:
+    """The first piece is made before the answer begins, so that an error in the question is still an
+    error.
+    """
+    pieces = _pieces(lines)
+    first = next(pieces, b"")
+    return StreamingResponse(chain([first], pieces), media_type=media_type)
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Joined to pieces that are worth sending."""
+    piece = bytearray()
+    for line in lines:
+        piece += line
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
