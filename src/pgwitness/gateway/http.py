@@ -1,6 +1,6 @@
-"""The API inside the gateway's loop: one application on a TCP port and on a Unix socket of the state directory.
+"""The API inside the gateway's loop: on a TCP port for who has a token, on a Unix socket for the same user.
 
-The Unix socket is for the same user and needs no token: its file is 0600 before anybody can connect.
+The socket needs no token: its file in the state directory is 0600 before anybody can connect.
 """
 
 from __future__ import annotations
@@ -30,41 +30,46 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """``start``, then ``stop``."""
+    """``start``, then ``stop``. ``app`` asks for tokens, ``local_app`` trusts whoever can open the socket."""
 
-    def __init__(self, app: Any, host: str, port: int, socket_path: Path) -> None:
-        self._app = app
+    def __init__(self, app: Any, local_app: Any, host: str, port: int, socket_path: Path) -> None:
+        self._apps = (app, local_app)
         self._host, self._port, self._path = host, port, socket_path
-        self._server: _Server | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._servers: list[tuple[_Server, asyncio.Task[None]]] = []
         self.url = ""
 
     async def start(self) -> None:
         """Raises UnavailableError."""
-        sockets = [self._bind_tcp(), self._bind_unix()]
+        sockets = (self._bind_tcp(), self._bind_unix())
         host, port = sockets[0].getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        config = uvicorn.Config(
-            self._app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        self._server = _Server(config)
-        self._task = asyncio.create_task(self._server.serve(sockets))
-        while not self._server.started:
-            if self._task.done():
-                self._task.result()
-                raise UnavailableError("the API did not start; the log tells why")
-            await asyncio.sleep(0.005)
+        for app, bound in zip(self._apps, sockets, strict=True):
+            server = _Server(
+                uvicorn.Config(
+                    app,
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    timeout_graceful_shutdown=GRACE_SECONDS,
+                )
+            )
+            self._servers.append((server, asyncio.create_task(server.serve([bound]))))
+        for server, task in self._servers:
+            while not server.started:
+                if task.done():
+                    task.result()
+                    raise UnavailableError("the API did not start; the log tells why")
+                await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        if self._server is not None and self._task is not None:
-            self._server.should_exit = True
-            await asyncio.wait({self._task}, timeout=GRACE_SECONDS + 1)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for server, _ in self._servers:
+            server.should_exit = True
+        tasks = [task for _, task in self._servers]
+        if tasks:
+            await asyncio.wait(tasks, timeout=GRACE_SECONDS + 1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
     def _bind_tcp(self) -> socket.socket:

@@ -9,13 +9,16 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 
-from pgwitness._core import Durability, SessionTape, Tape, TapeError
+from pgwitness._core import SessionTape, Tape, TapeError
 from pgwitness.errors import RecordUnwritable
+
+if TYPE_CHECKING:
+    from pgwitness._core import Durability
 
 log = structlog.get_logger("pgwitness.recorder")
 

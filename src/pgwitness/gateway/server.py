@@ -35,8 +35,9 @@ ACCEPT_PAUSE: Final = 0.1
 LAST_WORDS_SECONDS: Final = 5.0
 _SECRET_SETTINGS: Final = {"catalog_url", "secret_key"}
 
-MakeApp = Callable[["Gateway"], Any]
-"""Makes the API's ASGI application, given the gateway with its ``registry`` and ``recorder``."""
+MakeApps = Callable[["Gateway"], tuple[Any, Any]]
+"""Makes the API's ASGI applications, with tokens and for the Unix socket, once the gateway has its registry,
+recorder and address. It is given from above: the API knows the gateway, not the other way round."""
 
 
 class Gateway:
@@ -47,13 +48,13 @@ class Gateway:
         settings: Settings,
         directory: Directory,
         *,
-        make_app: MakeApp | None = None,
+        make_apps: MakeApps | None = None,
         config: Path | None = None,
         indexing: bool = True,
     ) -> None:
         self.settings = settings
         self.directory = directory
-        self._make_app = make_app
+        self._make_apps = make_apps
         self._config = config
         self._index = indexing
         self._clients: set[asyncio.Task[None]] = set()
@@ -83,7 +84,6 @@ class Gateway:
         settings = self.settings
         lock = StateLock(settings.state)
         self._undo.append(lock.release)
-        self._undo.append(self.directory.close)
         self._open_tape()
         self._start_engine()
         limits = settings.limits
@@ -150,9 +150,9 @@ class Gateway:
 
     async def _start_services(self) -> None:
         settings = self.settings
-        if self._make_app is not None:
+        if self._make_apps is not None:
             self._http = HttpServer(
-                self._make_app(self), settings.http_host, settings.http_port, settings.admin_socket
+                *self._make_apps(self), settings.http_host, settings.http_port, settings.admin_socket
             )
             await self._http.start()
         if self._index:

@@ -1,0 +1,94 @@
+"""``pgwitness gateway``: the server that agents connect to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pgwitness.config import Settings, load
+
+_EXAMPLE = """Serve PostgreSQL clients and record every statement they send.
+
+Prints one line of JSON when it serves. SIGTERM or Ctrl-C lets open sessions finish what they are doing; a
+second one stops at once.
+
+Example: pgwitness gateway --state /var/lib/pgwitness --host 0.0.0.0
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("gateway", help=_EXAMPLE)(gateway)
+
+
+def gateway(
+    state: Annotated[Path | None, typer.Option(help="Directory of everything that pgwitness keeps.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address for PostgreSQL clients.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port for PostgreSQL clients; 0 picks a free one.")] = None,
+    tunnel_port: Annotated[
+        int | None, typer.Option(help="Port for connectors; nothing listens there yet.")
+    ] = None,
+    http_host: Annotated[str | None, typer.Option(help="Address of the API.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="Port of the API; 0 picks a free one.")] = None,
+) -> None:
+    settings = load(
+        config,
+        state=state,
+        host=host,
+        port=port,
+        tunnel_port=tunnel_port,
+        http_host=http_host,
+        http_port=http_port,
+    )
+    asyncio.run(_run(settings, config))
+
+
+async def _run(settings: Settings, config: Path | None) -> None:
+    from pgwitness.api.app import create_app
+
+    from pgwitness.api.services import Services, open_services
+    from pgwitness.gateway import logs
+    from pgwitness.gateway.server import Gateway
+
+    logs.configure()
+    services = await asyncio.to_thread(open_services, settings)
+
+    def make_apps(running: Gateway) -> tuple[Any, Any]:
+        shared = Services(
+            settings,
+            services.catalog,
+            services.directory,
+            services.index,
+            live=running.registry,
+            record_event=running.recorder.record,
+            postgres_address=(running.listener.host, running.listener.port),
+        )
+        return create_app(shared), create_app(shared, local=True)
+
+    running = Gateway(settings, services.directory, make_apps=make_apps, config=config)
+    try:
+        stop, at_once = _signals()
+        await running.start()
+        print(json.dumps(running.ready, separators=(",", ":")), flush=True)  # noqa: T201 the promised line
+        await stop.wait()
+        await running.stop(at_once)
+    finally:
+        services.close()
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """(set by the first signal to stop, set by the second)"""
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def received() -> None:
+        (second if first.is_set() else first).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received)
+    return first, second
