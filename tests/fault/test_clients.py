@@ -1,4 +1,4 @@
-"""Clients that say nothing, too little or rubbish, and one that never reads: memory is bounded, others are served."""
+"""Clients that are silent, slow or hostile, or never read: memory is bounded and others are served."""
 
 import random
 import socket
@@ -185,7 +185,7 @@ def _mutations(count: int, seed: int) -> Iterator[bytes]:
         startup(0x30002, user="agent", database="shop18", options="-c pgwitness.run=1"),
         SSL_REQUEST,
         GSS_REQUEST + SSL_REQUEST,
-        startup(user="agent", database="shop18") + message("p", b"SCRAM-SHA-256\0\0\0\0\x20n,,n=,r=abcdefghijklmnopqrstuvwx"),
+        startup(user="agent", database="shop18") + message("p", b"SCRAM-SHA-256\0\0\0\0\x20n,,n=,r=aaaa"),
         struct.pack("!iiii", 16, 80877102, 1, 1),
     ]  # fmt: skip
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""The tape cannot take a frame: nothing reaches the server unrecorded, the client is told, and later it serves again."""
+"""The tape cannot take a frame: nothing runs unrecorded, the client is told, and later it serves again."""
 
 import os
 import shutil

@@ -1,0 +1,138 @@
+"""``python -m bench [--quick] [--rounds N] [--only TEXT]``: run everything, write RESULTS.md."""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import HERE, measures, report, routes
+from bench.report import Row
+from bench.routes import Route
+
+MODES = ("simple", "extended", "prepared")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+
+    rounds: int = 5
+    seconds: float = 4
+    scale: int = 10
+    rows: int = 2_500_000
+    copy_bytes: int = 520_000_000
+    statements: int = 40_000
+    sessions: int = 1000
+
+
+QUICK = Scale(rounds=1, seconds=1, scale=1, rows=50_000, copy_bytes=10_000_000, statements=2000, sessions=50)
+
+Plan = list[tuple[Row, dict[str, Route], measures.Measure]]
+"""What to measure in each round: the row, its routes by label, the measure."""
+
+
+def main() -> int:
+    arguments = _arguments()
+    scale = QUICK if arguments.quick else Scale(rounds=arguments.rounds)
+    measures.raise_file_limit()
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(routes.database(scale.scale))
+        bouncer = stack.enter_context(routes.pgbouncer(cluster))
+        witness = stack.enter_context(routes.pgwitness(cluster, "process"))
+        disk = stack.enter_context(routes.pgwitness(cluster, "disk"))
+        plan = list(_plan(scale, routes.direct(cluster), bouncer, witness, disk))
+        plan = [step for step in plan if arguments.only in step[0].name]
+        for number in range(scale.rounds):
+            _round(plan, number, scale.rounds)
+    rows = [row for row, _, _ in plan]
+    facts = {**measures.machine(), "rounds": str(scale.rounds), "seconds a sample": f"{scale.seconds:g}"}
+    target = Path(arguments.output)
+    report.write(target, rows, facts)
+    print(target.read_text().split("## Every round")[0])
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round: does it run?")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="only measures with this text in their name")
+    parser.add_argument("--output", help="default: bench/RESULTS.md; a quick run writes elsewhere")
+    arguments = parser.parse_args()
+    if arguments.output is None:
+        partial = arguments.quick or arguments.only
+        arguments.output = str(Path(tempfile.gettempdir()) / "RESULTS.md" if partial else HERE / "RESULTS.md")
+    return arguments
+
+
+def _round(plan: Plan, number: int, of: int) -> None:
+    for row, ways, measure in plan:
+        order = list(ways)
+        order = order[number % len(order) :] + order[: number % len(order)]
+        for label in order:
+            with ways[label].active():
+                value = measure(ways[label])
+            row.add(label, value)
+            print(f"round {number + 1}/{of}  {row.name}  {label}: {value:,.1f} {row.unit}", file=sys.stderr)
+
+
+def _plan(
+    scale: Scale, direct: Route, bouncer: Route, witness: dict[str, Route], disk: dict[str, Route]
+) -> Iterator[tuple[Row, dict[str, Route], measures.Measure]]:
+    ours = witness["capped"]
+    every = {"direct": direct, "PgBouncer": bouncer, "pgwitness": ours}
+    between = {"PgBouncer": bouncer, "pgwitness": ours}
+    seconds = scale.seconds
+    for mode in MODES:
+        for clients in (1, 8, 40):
+            bound = 0.95 if clients == 1 else 1.0
+            row = Row(
+                f"pgbench -S, {mode}, {clients} client{'s'[: clients > 1]}",
+                "tx/s",
+                target=("PgBouncer", bound),
+            )
+            yield row, every, measures.transactions("-S", "-M", mode, seconds=seconds, clients=clients)
+    tpc_b = measures.transactions("-M", "prepared", seconds=seconds, clients=8)
+    yield Row("pgbench TPC-B, prepared, 8 clients", "tx/s"), every, tpc_b
+    yield (
+        Row("pipelines of 20, 8 clients", "statements/s"),
+        every,
+        measures.pipelined(seconds=seconds, clients=8),
+    )
+    bulk = ("direct", 0.85)
+    yield Row("bulk SELECT", "MB/s", target=bulk), every, measures.bulk_select(scale.rows)
+    yield Row("COPY OUT", "MB/s", target=bulk), every, measures.copy_out(scale.rows)
+    yield Row("COPY IN", "MB/s", target=bulk), every, measures.copy_in(scale.copy_bytes)
+    connects = measures.transactions("-S", "-C", seconds=seconds, clients=8)
+    yield Row("connections, 8 clients, log-in and one query each", "per second"), every, connects
+
+    for kind, measure in measures.idle_memory(scale.sessions).items():
+        target = ("at most", 64.0) if kind == "rss" else None
+        name = f"{kind.upper()} an idle session, over {scale.sessions:,}"
+        yield Row(name, "KiB", more_is_better=False, target=target), between, measure
+    for kind, measure in measures.cpu_a_statement(statements=scale.statements).items():
+        ways = between if kind == "relay" else {"pgwitness": ours}
+        yield Row(f"CPU a statement, {kind}", "µs", more_is_better=False), ways, measure
+    tape = measures.tape_bytes(statements=scale.statements // 8)
+    yield Row("tape a statement of pgbench -S", "bytes", more_is_better=False), {"pgwitness": ours}, tape
+
+    variants = {
+        "pgwitness, defaults": ours,
+        "pgwitness, results none": witness["none"],
+        "pgwitness, results all": witness["all"],
+        "pgwitness, durability disk": disk["capped"],
+    }
+    prepared = measures.transactions("-S", "-M", "prepared", seconds=seconds, clients=8)
+    for name, unit, measure in (
+        ("settings: pgbench -S, prepared, 8 clients", "tx/s", prepared),
+        ("settings: TPC-B, prepared, 8 clients", "tx/s", tpc_b),
+        ("settings: bulk SELECT", "MB/s", measures.bulk_select(scale.rows)),
+    ):
+        yield Row(name, unit), {"direct": direct, **variants}, measure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
