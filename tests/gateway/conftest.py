@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from rawclient import RawClient
+
 from pgwitness import _core
 from pgwitness.catalog.models import Secret
 from pgwitness.catalog.secrets import open_box
@@ -20,7 +22,6 @@ from pgwitness.config import Settings
 from pgwitness.gateway.server import Gateway
 from pgwitness.identity import tokens
 from pgwitness.identity.directory import Directory
-
 from support.servers import PASSWORD, Server
 
 
@@ -97,6 +98,20 @@ class Running:
     def everything(self) -> bytes:
         """All bytes in all files of the state directory that hold the record."""
         return b"".join(path.read_bytes() for path in self.settings.tape_directory.glob("*.tape"))
+
+
+@pytest.fixture
+async def dial() -> AsyncIterator[Callable[[Running], Any]]:
+    """``await dial(running)``: a RawClient, closed after the test."""
+    opened: list[RawClient] = []
+
+    async def dial(running: Running) -> RawClient:
+        opened.append(await RawClient.open(running.port))
+        return opened[-1]
+
+    yield dial
+    for client in opened:
+        await client.close()
 
 
 MakeGateway = Callable[..., Any]

@@ -3,9 +3,6 @@
 import asyncio
 from typing import Any
 
-import psycopg
-import pytest
-
 
 async def test_a_query_and_its_record(running: Any) -> None:
     async with await running.connect("agent", "shop", options="-c pgwitness.run=run-81") as connection:

@@ -103,7 +103,7 @@ def _response(error: Exception, connection: str | None) -> bytes | None:
     if isinstance(error, StartupError):
         return codec.error_response("FATAL", error.sqlstate, str(error)) if error.sqlstate else None
     if isinstance(error, TimeoutError):
-        return codec.error_response("FATAL", "57014", "canceling authentication due to timeout")
+        return None  # a read is still pending on the stream, and it holds the stream until it is aborted
     return codec.error_response("FATAL", "XX000", "internal error of the gateway; its log tells more")
 
 
