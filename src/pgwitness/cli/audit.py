@@ -1,0 +1,58 @@
+"""``pgwitness audit``: who decided what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pgwitness.cli.options import Config, State, client
+from pgwitness.cli.output import Column, Format, FormatOption, listing, moment
+
+if TYPE_CHECKING:
+    from pgwitness.api.client import Client
+
+_PAGE = 1000
+
+
+def register(parent: typer.Typer) -> None:
+    parent.command("audit")(audit)
+
+
+def audit(
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
+    format: FormatOption = Format.table,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """List what administrators did, the newest first.
+
+    Example: pgwitness audit --limit 20
+    """
+    with client(state, config) as api:
+        listing(
+            islice(_entries(api, min(limit, _PAGE)), limit), _COLUMNS, format, empty="Nothing was done yet."
+        )
+
+
+def _entries(api: Client, page: int) -> Iterator[dict[str, Any]]:
+    before = None
+    while entries := api.get("/audit", limit=page, before=before):
+        yield from entries
+        before = entries[-1]["id"]
+
+
+_COLUMNS = (
+    Column("AT", lambda each: moment(each["at"])),
+    Column("WHO", "actor"),
+    Column("WHAT", "action", style="bold"),
+    Column("TO", "subject"),
+    Column(
+        "HOW",
+        lambda each: json.dumps(each["details"], ensure_ascii=False) if each["details"] else "",
+        wrap=True,
+    ),
+)

@@ -1,0 +1,345 @@
+"""``pgwitness connection``: the PostgreSQL servers that agents may reach."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pgwitness.cli.options import Config, State, client, parse_list
+from pgwitness.cli.output import Column, Format, FormatOption, detail, listing, moment, names, note, yes
+from pgwitness.errors import InvalidError
+
+app = typer.Typer(help="PostgreSQL servers that agents may reach.", no_args_is_help=True)
+
+
+class SslMode(StrEnum):
+    disable = "disable"
+    allow = "allow"
+    prefer = "prefer"
+    require = "require"
+    verify_ca = "verify-ca"
+    verify_full = "verify-full"
+
+
+_TLS, _PASSWORD = "TLS to the server", "Password of the user, never as an argument"
+
+Name = Annotated[str, typer.Argument(help="Name of the connection: what clients give as the database.")]
+Host = Annotated[
+    str | None, typer.Option("--host", help="Name, address or socket directory; several with commas.")
+]
+Port = Annotated[
+    str | None, typer.Option("--port", help="Port; one for each host, or one for all. Default 5432.")
+]
+Database = Annotated[str | None, typer.Option("--database", help="Database that clients get.")]
+User = Annotated[str | None, typer.Option("--user", help="PostgreSQL role that the gateway logs in as.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read it from standard input.", rich_help_panel=_PASSWORD)
+]
+PasswordEnv = Annotated[
+    str | None,
+    typer.Option("--password-env", help="Read it from this environment variable.", rich_help_panel=_PASSWORD),
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option("--password-file", help="Read it from the first line of a file.", rich_help_panel=_PASSWORD),
+]
+Mode = Annotated[
+    SslMode | None, typer.Option("--sslmode", help="As in libpq. Default prefer.", rich_help_panel=_TLS)
+]
+RootCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--sslrootcert", help="PEM file of the authority that vouches for it.", rich_help_panel=_TLS
+    ),
+]
+Certificate = Annotated[
+    Path | None, typer.Option("--sslcert", help="PEM file of a client certificate.", rich_help_panel=_TLS)
+]
+Key = Annotated[
+    Path | None, typer.Option("--sslkey", help="PEM file of its key, stored encrypted.", rich_help_panel=_TLS)
+]
+AlsoDatabases = Annotated[
+    str | None,
+    typer.Option(
+        "--also-databases", metavar="A,B|any", help="Further databases, reached as CONNECTION/DATABASE."
+    ),
+]
+Results = Annotated[
+    str | None,
+    typer.Option("--results", metavar="none|BYTES|all", help="Result data to record for each statement."),
+]
+Timeout = Annotated[
+    int | None, typer.Option("--connect-timeout", metavar="SECONDS", help="Time to reach it and log in.")
+]
+Replication = Annotated[
+    bool | None, typer.Option("--replication/--no-replication", help="Whether clients may start replication.")
+]
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="connection")
+
+
+@app.command("add")
+def add(
+    name: Name,
+    host: Annotated[
+        str, typer.Option("--host", help="Name, address or socket directory; several with commas.")
+    ],
+    database: Annotated[str, typer.Option("--database", help="Database that clients get.")],
+    user: Annotated[str, typer.Option("--user", help="PostgreSQL role that the gateway logs in as.")],
+    port: Port = None,
+    password_stdin: PasswordStdin = False,
+    password_env: PasswordEnv = None,
+    password_file: PasswordFile = None,
+    sslmode: Mode = None,
+    sslrootcert: RootCertificate = None,
+    sslcert: Certificate = None,
+    sslkey: Key = None,
+    also_databases: AlsoDatabases = None,
+    results: Results = None,
+    connect_timeout: Timeout = None,
+    replication: Replication = None,
+    format: FormatOption = Format.table,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Register a PostgreSQL server.
+
+    Example: pgwitness connection add orders --host db.internal --database shop --user app
+    --password-env DB_PASSWORD --sslmode require
+    """
+    body = _fields(
+        host=host,
+        port=port,
+        database=database,
+        user=user,
+        password=_password(password_stdin, password_env, password_file),
+        sslmode=sslmode,
+        sslrootcert=_read(sslrootcert),
+        sslcert=_read(sslcert),
+        sslkey=_read(sslkey),
+        also_databases=also_databases,
+        results=results,
+        connect_timeout=connect_timeout,
+        replication=replication,
+    )
+    with client(state, config) as api:
+        added = api.post("/connections", body | {"name": name})
+    detail(added, _DETAIL, format)
+    if format is Format.table:
+        note(
+            f"\nNext: pgwitness connection check {name}\n"
+            f"      pgwitness identity add my-agent --connections {name}\n"
+            f"      pgwitness token issue my-agent"
+        )
+
+
+@app.command("update")
+def update(
+    name: Name,
+    host: Host = None,
+    port: Port = None,
+    database: Database = None,
+    user: User = None,
+    password_stdin: PasswordStdin = False,
+    password_env: PasswordEnv = None,
+    password_file: PasswordFile = None,
+    no_password: Annotated[
+        bool, typer.Option("--no-password", help="Forget the stored one.", rich_help_panel=_PASSWORD)
+    ] = False,
+    sslmode: Mode = None,
+    sslrootcert: RootCertificate = None,
+    sslcert: Certificate = None,
+    sslkey: Key = None,
+    also_databases: AlsoDatabases = None,
+    results: Results = None,
+    connect_timeout: Timeout = None,
+    replication: Replication = None,
+    format: FormatOption = Format.table,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Change what is given; the rest stays. Sessions that are open keep what they have.
+
+    Example: pgwitness connection update orders --password-stdin < new-password
+    """
+    password = _password(password_stdin, password_env, password_file)
+    if no_password and password is not None:
+        raise InvalidError("--no-password together with a password")
+    body = _fields(
+        host=host,
+        port=port,
+        database=database,
+        user=user,
+        password=password,
+        sslmode=sslmode,
+        sslrootcert=_read(sslrootcert),
+        sslcert=_read(sslcert),
+        sslkey=_read(sslkey),
+        also_databases=also_databases,
+        results=results,
+        connect_timeout=connect_timeout,
+        replication=replication,
+    )
+    if no_password:
+        body["password"] = None
+    with client(state, config) as api:
+        detail(api.request("PATCH", _path(name), body=body), _DETAIL, format)
+
+
+@app.command("list")
+def list_all(format: FormatOption = Format.table, state: State = None, config: Config = None) -> None:
+    """List registered connections.
+
+    Example: pgwitness connection list --format jsonl
+    """
+    with client(state, config) as api:
+        listing(
+            api.get("/connections"),
+            _COLUMNS,
+            format,
+            empty="No connection is registered. Add one with: pgwitness connection add NAME --host …",
+        )
+
+
+@app.command("show")
+def show(name: Name, format: FormatOption = Format.table, state: State = None, config: Config = None) -> None:
+    """Show one connection, without its password.
+
+    Example: pgwitness connection show orders
+    """
+    with client(state, config) as api:
+        detail(api.get(_path(name)), _DETAIL, format)
+
+
+@app.command("check")
+def check(
+    name: Name, format: FormatOption = Format.table, state: State = None, config: Config = None
+) -> None:
+    """Log in through the gateway as a client would, run a test query, and show how it was recorded.
+
+    Exit code 0: it works and is on record; 1: it does not; 3: no gateway is running.
+
+    Example: pgwitness connection check orders
+    """
+    with client(state, config) as api:
+        result = api.post(f"{_path(name)}/check")
+    detail(result, _CHECK, format)
+
+
+@app.command("remove")
+def remove(name: Name, state: State = None, config: Config = None) -> None:
+    """Forget a connection and its grants, and end its sessions. What was recorded stays.
+
+    Example: pgwitness connection remove orders
+    """
+    with client(state, config) as api:
+        api.request("DELETE", _path(name))
+    note(f"Connection {name} is removed.")
+
+
+def _path(name: str) -> str:
+    from pgwitness.api.client import path
+
+    return path("connections", name)
+
+
+def _fields(**given: Any) -> dict[str, Any]:
+    """The API's document of what was given."""
+    fields = {name: value for name, value in given.items() if value is not None}
+    if "also_databases" in fields:
+        fields["also_databases"] = parse_list(fields["also_databases"])
+    if "results" in fields:
+        fields["results"] = _results(fields["results"])
+    return fields
+
+
+def _results(text: str) -> int:
+    if text in ("none", "all"):
+        return 0 if text == "none" else -1
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidError(f"--results {text!r} is neither none, nor all, nor a number of bytes")
+    return int(text)
+
+
+def _password(stdin: bool, variable: str | None, file: Path | None) -> str | None:
+    """From where it was said to be; None if nothing was said. Raises InvalidError."""
+    if sum((stdin, variable is not None, file is not None)) > 1:
+        raise InvalidError("give one of --password-stdin, --password-env and --password-file")
+    if variable is not None:
+        if variable not in os.environ:
+            raise InvalidError(f"the environment has no variable {variable!r}", hint="export it first")
+        return os.environ[variable]
+    if file is not None:
+        return (_read(file) or "").split("\n", 1)[0].removesuffix("\r")
+    if not stdin:
+        return None
+    if sys.stdin.isatty():
+        from getpass import getpass
+
+        return getpass("Password: ", stream=sys.stderr)
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _read(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.expanduser().read_text()
+    except OSError as error:
+        raise InvalidError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidError(f"{path} is not a text file") from None
+
+
+def _server(connection: dict[str, Any]) -> str:
+    hosts, ports = connection["host"].split(","), connection["port"].split(",")
+    return ", ".join(f"{host}:{ports[i if len(ports) > 1 else 0]}" for i, host in enumerate(hosts))
+
+
+def _recorded_results(connection: dict[str, Any]) -> str:
+    results = connection["results"]
+    return {None: "default", -1: "all", 0: "none"}.get(results) or f"{results} bytes"
+
+
+_COLUMNS = (
+    Column("NAME", "name", style="bold"),
+    Column("SERVER", _server),
+    Column("DATABASE", "database"),
+    Column("USER", "user"),
+    Column("SSLMODE", "sslmode"),
+    Column("PASSWORD", lambda each: yes(each["password"])),
+    Column("ALSO", lambda each: names(each["also_databases"]), wrap=True),
+    Column("RESULTS", _recorded_results),
+    Column("CREATED", lambda each: moment(each["created_at"])),
+)
+_DETAIL = (
+    *_COLUMNS[:6],
+    Column("AUTHORITY", lambda each: yes(each["sslrootcert"])),
+    Column("CERTIFICATE", lambda each: yes(each["sslcert"])),
+    Column("ALSO DATABASES", lambda each: names(each["also_databases"])),
+    Column("RESULTS", _recorded_results),
+    Column(
+        "CONNECT TIMEOUT",
+        lambda each: f"{each['connect_timeout']} s" if each["connect_timeout"] else "default",
+    ),
+    Column("REPLICATION", lambda each: yes(each["replication"])),
+    _COLUMNS[-1],
+)
+_CHECK = (
+    Column("CONNECTION", lambda each: f"{each['connection']} works"),
+    Column("SERVER", lambda each: f"PostgreSQL {each['server_version']}"),
+    Column("LOG-IN", lambda each: f"{each['connect_ms']} ms"),
+    Column("QUERY", lambda each: f"{each['query_ms']} ms"),
+    Column("RECORDED", lambda each: f"found in the record after {each['recorded_ms']} ms"),
+    Column("IDENTITY", "identity"),
+    Column("SESSION", "session"),
+    Column("STATEMENT", lambda each: each["statement"]["sql"]),
+    Column("RESULT", lambda each: f"{each['statement']['tag']}, {each['statement']['status']}"),
+)

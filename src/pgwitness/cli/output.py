@@ -1,0 +1,195 @@
+"""What commands print: every listing through ``listing``, every single thing through ``detail``, in
+four formats.
+
+Results go to standard output and remarks to standard error, so that a pipe gets results only. ``json``,
+``jsonl`` and ``csv`` hold the documents as they are; a table is for people, and nothing in it can steer
+their terminal.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pgwitness.cli import text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+Document = Mapping[str, Any]
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print it.", show_choices=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, or a line of a single thing."""
+
+    title: str
+    cell: str | Callable[[Any], object]
+    """A field's name, or what makes the cell of a document: text, or a Rich text that is safe already."""
+    style: str = ""
+    right: bool = False
+    wrap: bool = False
+
+
+def listing(
+    documents: Iterable[Document], columns: Sequence[Column], format: Format, *, empty: str = "Nothing found."
+) -> None:
+    """Print documents. All formats but the table print each as it comes, and need memory for one."""
+    match format:
+        case Format.table:
+            _table(list(documents), columns, empty)
+        case Format.json:
+            _json_array(documents)
+        case Format.jsonl:
+            for document in documents:
+                _line(_compact(document))
+        case Format.csv:
+            _csv(documents)
+
+
+def detail(document: Document, columns: Sequence[Column], format: Format) -> None:
+    """Print one document; as a table, one line a column."""
+    match format:
+        case Format.table:
+            width = max(len(column.title) for column in columns)
+            out = console()
+            for column in columns:
+                label = f"{column.title:<{width}}  "
+                out.print(_styled(label, "dim").append_text(_cell(document, column)), soft_wrap=True)
+        case Format.json:
+            _line(json.dumps(document, ensure_ascii=False, indent=2))
+        case Format.jsonl:
+            _line(_compact(document))
+        case Format.csv:
+            _csv([document])
+
+
+def note(message: str) -> None:
+    """A remark for who is watching, on standard error."""
+    print(message, file=sys.stderr)  # noqa: T201
+
+
+def console() -> Console:
+    """Standard output for people. Into a pipe or a file, lines are as long as they are."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def moment(value: object) -> str:
+    """A time of the API as a person reads it: UTC, to the second."""
+    return f"{str(value)[:19].replace('T', ' ')}Z" if value else ""
+
+
+def names(value: object) -> str:
+    """A list of names, or ``any``."""
+    return ", ".join(str(name) for name in value) if isinstance(value, list) else str(value or "")
+
+
+def yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _table(documents: list[Document], columns: Sequence[Column], empty: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if not documents:
+        note(empty)
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.title,
+            style=column.style,
+            justify="right" if column.right else "left",
+            no_wrap=not column.wrap,
+            overflow="fold" if column.wrap else "ellipsis",
+        )
+    for document in documents:
+        table.add_row(*(_cell(document, column) for column in columns))
+    console().print(table)
+
+
+def _cell(document: Document, column: Column) -> Text:
+    from rich.text import Text
+
+    value = document.get(column.cell) if isinstance(column.cell, str) else column.cell(document)
+    if isinstance(value, Text):
+        return value
+    return Text("" if value is None else text.one_line(str(value)))
+
+
+def _styled(label: str, style: str) -> Text:
+    from rich.text import Text
+
+    return Text().append(label, style)
+
+
+def _json_array(documents: Iterable[Document]) -> None:
+    items = iter(documents)
+    first = next(items, None)
+    if first is None:
+        _line("[]")
+        return
+    separator = "["
+    for document in itertools.chain([first], items):
+        body = json.dumps(document, ensure_ascii=False, indent=2).replace("\n", "\n  ")
+        _write(f"{separator}\n  {body}")
+        separator = ","
+    _line("\n]")
+
+
+def _csv(documents: Iterable[Document]) -> None:
+    """The fields of the first document are the columns; a field that is a list or an object is JSON."""
+    items = iter(documents)
+    first = next(items, None)
+    if first is None:
+        return
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(first)
+    writer.writerows(_csv_rows(itertools.chain([first], items), list(first)))
+
+
+def _csv_rows(documents: Iterable[Document], fields: list[str]) -> Iterator[list[str]]:
+    for document in documents:
+        yield [_csv_cell(document.get(field)) for field in fields]
+
+
+def _csv_cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else _compact(value)
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _line(line: str) -> None:
+    _write(line + "\n")
+
+
+def _write(piece: str) -> None:
+    sys.stdout.write(piece)
