@@ -76,6 +76,10 @@ class MessageSplitter:
             self._kept = bytearray()
         return taken
 
+    def resynchronise(self) -> None:
+        """Chunks were lost: the next one is taken to begin with a message."""
+        self._header, self._missing, self._kept = b"", 0, bytearray()
+
     def snapshot(self) -> list[object]:
         """State as plain values, for ``restore``."""
         return [self._limit, self._header, self._type, self._length, self._missing, bytes(self._kept)]
