@@ -39,7 +39,8 @@ impl Durable {
     /// Block until somebody waits; false when stopped.
     pub fn wait_for_demand(&self) -> bool {
         let state = self.state.lock().unwrap();
-        let state = self.wanted.wait_while(state, |state| state.waiters.is_empty() && !state.stopped).unwrap();
+        let state =
+            self.wanted.wait_while(state, |state| state.waiters.is_empty() && !state.stopped).unwrap();
         !state.stopped
     }
 

@@ -8,12 +8,13 @@ use pyo3::prelude::*;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::runtime::Handle;
 
+use crate::StreamError;
+use crate::control::{Control, Relay};
 use crate::mailbox::{Failure, Mailbox, Outcome};
-use crate::relay::{Control, Conversation, Farewells, Relay};
+use crate::relay::{Conversation, Farewells};
 use crate::stream::{Raw, Stream};
 use crate::tape_api::SessionTape;
 use crate::worker::{Load, Worker, threads_for};
-use crate::StreamError;
 
 type Workers = Arc<Mutex<Vec<Worker>>>;
 
@@ -95,7 +96,7 @@ impl Engine {
         let handle = self.handle(client.worker())?;
         let client = client.take()?;
         let upstream = upstream.take()?;
-        let control = Arc::new(Control::default());
+        let control = Arc::new(Control::new());
         let cap = u64::try_from(results).ok();
         let conversation =
             Conversation::new(client.io, upstream.io, tape.session.clone(), cap, control.clone());
@@ -114,7 +115,9 @@ impl Engine {
 impl Engine {
     fn handle(&self, worker: usize) -> PyResult<Handle> {
         let workers = self.workers.lock().unwrap();
-        let worker = workers.get(worker).ok_or_else(|| StreamError::new_err("no such relay thread, or it is stopped"))?;
+        let worker = workers
+            .get(worker)
+            .ok_or_else(|| StreamError::new_err("no such relay thread, or it is stopped"))?;
         Ok(worker.handle.clone())
     }
 
@@ -170,7 +173,8 @@ impl Listener {
         let (ticket, future) = self.mailbox.ticket(py)?;
         let (workers, mailbox) = (self.workers.clone(), self.mailbox.clone());
         self.handle.spawn(async move {
-            let accepted = listener.accept().await.and_then(|(stream, peer)| settle(stream, peer, &workers, mailbox));
+            let accepted =
+                listener.accept().await.and_then(|(stream, peer)| settle(stream, peer, &workers, mailbox));
             ticket.answer(accepted.map(Outcome::Stream).map_err(Failure::from));
         });
         Ok(future)
@@ -182,7 +186,12 @@ impl Listener {
 }
 
 /// Move an accepted client to the least loaded relay thread.
-fn settle(stream: TcpStream, peer: SocketAddr, workers: &Workers, mailbox: Arc<Mailbox>) -> std::io::Result<Stream> {
+fn settle(
+    stream: TcpStream,
+    peer: SocketAddr,
+    workers: &Workers,
+    mailbox: Arc<Mailbox>,
+) -> std::io::Result<Stream> {
     let (index, handle, load): (usize, Handle, Load) = {
         let workers = workers.lock().unwrap();
         let worker = workers.iter().min_by_key(|worker| worker.clients());

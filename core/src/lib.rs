@@ -1,12 +1,15 @@
 //! pgwitness._core: what happens once a frame. The interface is typed and documented in `src/pgwitness/_core.pyi`.
 
+mod control;
 mod durable;
 mod engine;
 mod frame;
 mod mailbox;
-mod recovery;
+mod pump;
 mod reader;
+mod recovery;
 mod relay;
+mod results;
 mod segment;
 mod stream;
 mod tape;
@@ -44,8 +47,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tls::TlsInfo>()?;
     module.add_class::<tls::TlsServer>()?;
     module.add_class::<tls::TlsClient>()?;
-    module.add_class::<relay::Relay>()?;
-    module.add_class::<relay::RelayEnd>()?;
+    module.add_class::<control::Relay>()?;
+    module.add_class::<control::RelayEnd>()?;
     module.add_class::<tape_api::Tape>()?;
     module.add_class::<tape_api::Recovery>()?;
     module.add_class::<tape_api::SessionTape>()?;

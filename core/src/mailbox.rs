@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::relay::RelayEnd;
+use crate::control::RelayEnd;
 use crate::stream::Stream;
 use crate::{ProtocolError, StreamError};
 

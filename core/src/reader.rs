@@ -76,7 +76,8 @@ impl Reader {
             match segment::look(&self.window, at) {
                 Look::Frame { head, payload, next } => {
                     let wanted = self.session.is_none_or(|session| session == head.session);
-                    let frame = wanted.then(|| Frame { head, position: self.position(), payload: payload.to_vec() });
+                    let frame =
+                        wanted.then(|| Frame { head, position: self.position(), payload: payload.to_vec() });
                     self.offset = self.window_at + next;
                     if frame.is_some() {
                         return Ok(frame);
@@ -132,7 +133,10 @@ impl Reader {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return match segment::numbers(&self.directory)?.into_iter().find(|number| *number > self.number) {
+                return match segment::numbers(&self.directory)?
+                    .into_iter()
+                    .find(|number| *number > self.number)
+                {
                     Some(_) => Err(ReadError::Corrupt(format!("segment {} is missing", self.number))),
                     None => Ok(false),
                 };

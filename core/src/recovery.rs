@@ -28,8 +28,9 @@ impl Recovery {
 pub fn recover(directory: &Path, number: u32) -> io::Result<Recovery> {
     let path = directory.join(segment::file_name(number));
     let bytes = fs::read(&path)?;
-    segment::check_header(&bytes, number)
-        .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display())))?;
+    segment::check_header(&bytes, number).map_err(|reason| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display()))
+    })?;
 
     let mut open = BTreeMap::new();
     let mut at = SEGMENT_HEADER;
@@ -38,9 +39,12 @@ pub fn recover(directory: &Path, number: u32) -> io::Result<Recovery> {
             Look::Frame { head, payload, next } => {
                 match head.kind {
                     KIND_ROSTER => open.extend(roster(payload)),
-                    KIND_SESSION_ENDED => drop(open.remove(&head.session)),
-                    KIND_SESSION_STARTED => drop(open.insert(head.session, head.sequence + 1)),
-                    _ if open.contains_key(&head.session) => drop(open.insert(head.session, head.sequence + 1)),
+                    KIND_SESSION_ENDED => {
+                        open.remove(&head.session);
+                    }
+                    kind if kind == KIND_SESSION_STARTED || open.contains_key(&head.session) => {
+                        open.insert(head.session, head.sequence + 1);
+                    }
                     _ => {}
                 }
                 at = next;
@@ -51,7 +55,8 @@ pub fn recover(directory: &Path, number: u32) -> io::Result<Recovery> {
         }
     };
     let at = at.min(bytes.len());
-    let discarded = if closed { 0 } else { bytes[at..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1) };
+    let discarded =
+        if closed { 0 } else { bytes[at..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1) };
     if !closed {
         let file = OpenOptions::new().write(true).open(&path)?;
         file.set_len(at as u64)?;

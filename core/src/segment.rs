@@ -77,7 +77,11 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 /// What stands at an offset of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Look<'a> {
-    Frame { head: FrameHead, payload: &'a [u8], next: usize },
+    Frame {
+        head: FrameHead,
+        payload: &'a [u8],
+        next: usize,
+    },
     /// Writing stopped here, for now or for ever.
     Blank,
     /// The segment is closed here.

@@ -234,7 +234,9 @@ impl Stream {
             let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
             if length < 4 || length > limit {
                 let kind = char::from(header[0]).escape_default().to_string();
-                return Err(Failure::Protocol(format!("a message of type '{kind}' announces {length} bytes")));
+                return Err(Failure::Protocol(format!(
+                    "a message of type '{kind}' announces {length} bytes"
+                )));
             }
             let payload = read_whole(&mut io, length - 4).await?;
             Ok((io, Outcome::Message(header[0], payload)))

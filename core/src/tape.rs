@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, fsync, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, fsync, openat, renameat, unlinkat,
+};
 
 use crate::durable::Durable;
 use crate::recovery::{self, Recovery};
@@ -32,6 +34,7 @@ pub const KIND_ROSTER: u8 = 8;
 const RECORDER: SessionId = [0; 16];
 const SPARE: &str = "next.tmp";
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+const LINK_CHECK_NS: i64 = 1_000_000;
 const ENDED: u64 = u64::MAX;
 
 pub struct Tape {
@@ -56,8 +59,27 @@ struct Writer {
     sessions: HashMap<SessionId, Arc<AtomicU64>>,
     recorder_sequence: Arc<AtomicU64>,
     last_time: i64,
+    /// When the current segment was last seen to be linked in its directory.
+    linked_at: i64,
     refused: Option<(Instant, String)>,
     closed: bool,
+}
+
+impl Writer {
+    /// Notice that somebody removed the current segment. Asked for once a millisecond at most: a file that is removed takes all
+    /// that is on it along, so that a finer grain would save nothing.
+    fn check_linked(&mut self) -> io::Result<()> {
+        if self.last_time - self.linked_at > LINK_CHECK_NS {
+            if fstat(&self.current.file)?.st_nlink == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the tape's current segment was removed",
+                ));
+            }
+            self.linked_at = self.last_time;
+        }
+        Ok(())
+    }
 }
 
 /// Work that no append should wait for.
@@ -119,6 +141,7 @@ impl Tape {
             sessions,
             recorder_sequence,
             last_time: time,
+            linked_at: time,
             refused: None,
             closed: false,
         };
@@ -215,10 +238,10 @@ impl Tape {
         if !writer.current.fits(payload.len()) {
             self.roll(&mut writer)?;
         }
-        if matches!(kind, KIND_CLIENT | KIND_SESSION_STARTED) && fstat(&writer.current.file)?.st_nlink == 0 {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the tape's current segment was removed"));
-        }
         writer.last_time = now(writer.last_time);
+        if matches!(kind, KIND_CLIENT | KIND_SESSION_STARTED) {
+            writer.check_linked()?;
+        }
         let head = FrameHead { session, sequence, time: writer.last_time, kind };
         writer.current.append(&head, payload);
         next.store(sequence + 1, Ordering::Relaxed);

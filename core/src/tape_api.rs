@@ -34,7 +34,9 @@ impl Tape {
     #[new]
     #[pyo3(signature = (directory, *, segment_bytes=67_108_864, durability="process"))]
     fn new(py: Python<'_>, directory: PathBuf, segment_bytes: usize, durability: &str) -> PyResult<Self> {
-        if !(SMALLEST_SEGMENT..=LARGEST_SEGMENT).contains(&segment_bytes) || !segment_bytes.is_multiple_of(4096) {
+        if !(SMALLEST_SEGMENT..=LARGEST_SEGMENT).contains(&segment_bytes)
+            || !segment_bytes.is_multiple_of(4096)
+        {
             let text = format!(
                 "segment_bytes must be a multiple of 4096 from {SMALLEST_SEGMENT} to {LARGEST_SEGMENT}, not {segment_bytes}"
             );
@@ -142,7 +144,12 @@ impl TapeReader {
     }
 
     #[pyo3(signature = (max_frames=4096, max_bytes=1_048_576))]
-    fn read<'py>(&self, py: Python<'py>, max_frames: usize, max_bytes: usize) -> PyResult<Bound<'py, PyList>> {
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        max_frames: usize,
+        max_bytes: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
         let frames = py.detach(|| self.reader.lock().unwrap().read(max_frames, max_bytes));
         let frames = frames.map_err(|error| match error {
             ReadError::Io(error) => PyErr::from(error),

@@ -25,8 +25,9 @@ fn invalid(what: &str, error: impl std::fmt::Display) -> PyErr {
 }
 
 fn certificates(pem: &[u8], what: &str) -> PyResult<Vec<CertificateDer<'static>>> {
-    let found: Vec<_> =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| invalid(what, error))?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid(what, error))?;
     if found.is_empty() {
         return Err(invalid(what, "no certificate in it"));
     }
@@ -89,7 +90,11 @@ impl TlsClient {
                 .with_client_auth_cert(certificates(chain, "client certificate")?, self::private_key(key)?)
                 .map_err(|error| invalid("client certificate and key", error))?,
             (None, None) => builder.with_no_client_auth(),
-            _ => return Err(PyValueError::new_err("a client certificate needs its private key, and the reverse")),
+            _ => {
+                return Err(PyValueError::new_err(
+                    "a client certificate needs its private key, and the reverse",
+                ));
+            }
         };
         config.alpn_protocols = protocols(alpn);
         config.resumption = Resumption::disabled();
@@ -150,7 +155,12 @@ impl ServerCertVerifier for ChainVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -159,7 +169,12 @@ impl ServerCertVerifier for ChainVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -191,7 +206,8 @@ impl TlsInfo {
 impl TlsInfo {
     pub fn of(state: &CommonState) -> Self {
         let version = state.protocol_version().and_then(|version| version.as_str().map(str::to_owned));
-        let cipher = state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str().map(str::to_owned));
+        let cipher =
+            state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str().map(str::to_owned));
         TlsInfo {
             version: version.map_or_else(String::new, |text| text.replace("TLSv1_", "TLSv1.")),
             cipher: cipher.map_or_else(String::new, |text| text.replacen("TLS13_", "TLS_", 1)),

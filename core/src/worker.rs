@@ -55,7 +55,7 @@ impl Worker {
     }
 }
 
-/// One relay thread leaves the other cores to PostgreSQL's clients and the control plane; more than four idle ones help nobody.
+/// Half the cores: the others are left to the control plane, the indexer and whoever else is on the machine.
 pub fn threads_for(requested: usize) -> usize {
     match requested {
         0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 16)),
