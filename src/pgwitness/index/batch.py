@@ -6,6 +6,8 @@ from typing import Any
 from pgwitness.index.rows import Row, settle
 from pgwitness.statements.model import Statement, TransactionSettled
 
+TEN_SECONDS = len("2026-11-22T06:45:3")
+
 
 @dataclass(slots=True)
 class Batch:
@@ -16,6 +18,8 @@ class Batch:
     """(table, session number, seq)"""
     settled: list[dict[str, Any]] = field(default_factory=list)
     """What became of statements written before."""
+    withdrawn: list[dict[str, Any]] = field(default_factory=list)
+    """Statements that were shown as running, after the last one that there was."""
     started: list[dict[str, Any]] = field(default_factory=list)
     ended: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -23,7 +27,8 @@ class Batch:
     session_events: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)
-    marks: list[dict[str, Any]] = field(default_factory=list)
+    timeline: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """First and last position of the statements that started in each ten seconds."""
 
     def add(self, number: int, statement: Statement, row: Row) -> None:
         """A statement, finished or for now; a later state of the same one replaces it."""
@@ -32,6 +37,11 @@ class Batch:
             rows = self.statements[number] = {}
         rows[statement.seq] = row
         self.rows += 1
+        position = statement.position
+        time = statement.started_at[:TEN_SECONDS]
+        first, last = self.timeline.get(time, (position, position))
+        if position <= first or position >= last:
+            self.timeline[time] = (min(first, position), max(last, position))
         for table in statement.tables:
             self.tables.append((table, number, statement.seq))
 
@@ -65,5 +75,4 @@ class Batch:
             or self.session_events
             or self.events
             or self.problems
-            or self.marks
         )

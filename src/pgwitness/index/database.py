@@ -2,13 +2,17 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event
 
 
 def connect(path: Path, *, writer: bool) -> Engine:
-    """An engine on an index file; a writer's creates the file."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+    """An engine on an index file; a writer's creates the file, a reader's fails if it is gone."""
+    mode = "rwc" if writer else "rw"
+    engine = create_engine(
+        f"sqlite:///file:{quote(str(path))}?mode={mode}&uri=true", connect_args={"timeout": 30}
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

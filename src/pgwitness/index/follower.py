@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from pgwitness._core import KIND_RECORDER, KIND_ROSTER, Frame
+from pgwitness._core import KIND_RECORDER, KIND_ROSTER, KIND_SESSION_STARTED, Frame
 from pgwitness.index import times
 from pgwitness.index.batch import Batch
 from pgwitness.index.rows import to_row
@@ -32,8 +32,8 @@ from pgwitness.statements.model import (
     TransactionSettled,
 )
 
-_SECOND = 1_000_000_000
 _HEADER_COLUMNS = ("identity", "kind", "on_behalf_of", "connection", "database", "user")
+_SECOND = 1_000_000_000
 _PROBLEMS = frozenset({"sequence_gap", "malformed"})
 
 
@@ -69,7 +69,6 @@ class Follower:
         self._clock = clock
         resume = writer.resume()
         self._tape = TapeFollower(tape, resume.position)
-        self._second = resume.second
         self._numbered = writer.last_session()
         self._known = writer.position()
         self._open = {
@@ -80,8 +79,8 @@ class Follower:
         self._dirty: set[Tracked] = set()
         self._changed: set[Tracked] = set()
         self._gone: set[int] = set()
-        self._running: set[Tracked] = set()
-        self._looked = 0.0
+        self._active: set[Tracked] = set()
+        """Sessions in which something happened since what runs in them was last shown."""
         self._damaged = -1
         self._stored = resume.position
         self._next_snapshot = time.monotonic() + self._pace.snapshot_seconds
@@ -108,7 +107,8 @@ class Follower:
             if damage:
                 self._note_damage(damage)
             more = bool(frames) or (damage is not None and self._tape.position > damage.position)
-        self._show_running()
+        if not more:
+            self._show_running()
         due = time.monotonic() >= self._next_snapshot and self._tape.position != self._stored
         if self._batch or self._dirty or self._tape.position != before:
             self._write(due)
@@ -123,18 +123,16 @@ class Follower:
 
     def _take(self, frame: Frame) -> None:
         session, _, kind, at, position, payload = frame
-        if at // _SECOND != self._second:
-            self._second = at // _SECOND
-            self._batch.marks.append({"position": position, "time": times.of_nanoseconds(at)})
         if kind == KIND_RECORDER:
             self._recorder_said(position, at, payload)
             return
         if kind == KIND_ROSTER:
             return
-        tracked = self._open.get(session) or self._begin(session)
-        tracked.last_time = at
-        tracked.last_position = position
+        tracked = self._open.get(session) or self._begin(session, frame)
+        tracked.passed(frame)
         self._dirty.add(tracked)
+        self._active.add(tracked)
+        settled = []
         for event in tracked.assembler.feed(frame):
             if type(event) is StatementRecorded:
                 statement = event.statement
@@ -142,17 +140,36 @@ class Follower:
                 self._batch.add(tracked.number, statement, to_row(tracked.number, statement))
             elif type(event) is TransactionSettled:
                 tracked.settle(event)
-                self._batch.settle(tracked.number, event)
+                settled.append(event)
             else:
                 self._session_said(tracked, event)
+        for event in settled:
+            self._batch.settle(tracked.number, event)
 
-    def _begin(self, session: bytes) -> Tracked:
+    def _show_running(self) -> None:
+        """Write statements that run for a while as they are, unfinished. At the tape's live end only."""
+        now = self._clock()
+        for tracked in [*self._active]:
+            if now - tracked.since < self._pace.show_after_seconds * _SECOND:
+                continue
+            tracked.since = now
+            self._active.discard(tracked)
+            self._batch.withdrawn.append({"number": tracked.number, "last": tracked.last_seq})
+            for statement in tracked.running():
+                self._batch.add(tracked.number, statement, to_row(tracked.number, statement))
+
+    def _begin(self, session: bytes, frame: Frame) -> Tracked:
         text = str(uuid.UUID(bytes=session))
-        number = self._writer.session_number(text) if self._tape.position <= self._known else None
+        _, _, kind, at, position, _ = frame
+        number = self._writer.session_number(text) if position < self._known else None
         if number is None:
             self._numbered += 1
             number = self._numbered
-        tracked = self._open[session] = Tracked(number, session, SessionAssembler(text))
+        if kind != KIND_SESSION_STARTED:
+            moment = times.of_nanoseconds(at)
+            self._batch.started.append(_session_row(number, SessionStarted(text, position, moment, {})))
+            self._note(position, text, moment, "the session's start is not on the tape")
+        tracked = self._open[session] = Tracked(number, session, SessionAssembler())
         return tracked
 
     def _session_said(self, tracked: Tracked, event: Event) -> None:
@@ -165,6 +182,7 @@ class Follower:
                 {
                     "session": tracked.number,
                     "position": event.position,
+                    "ordinal": tracked.ordinal(),
                     "at": event.at,
                     "event": name,
                     "document": _json(event.event),
@@ -174,6 +192,7 @@ class Follower:
                 self._note(event.position, event.session, event.at, _json(event.event))
         elif isinstance(event, SessionEnded):
             batch.counts[tracked.number] = tracked.counts()
+            batch.withdrawn.append({"number": tracked.number, "last": tracked.last_seq})
             batch.ended.append(
                 {
                     "of": tracked.number,
@@ -186,7 +205,7 @@ class Follower:
 
     def _forget(self, tracked: Tracked) -> None:
         self._open.pop(tracked.session, None)
-        for tracking in (self._dirty, self._changed, self._running):
+        for tracking in (self._dirty, self._changed, self._active):
             tracking.discard(tracked)
         self._gone.add(tracked.number)
 
@@ -236,7 +255,6 @@ class Follower:
         return Resume(
             position,
             instance(self._directory, position),
-            self._second,
             {tracked.number: (tracked.session, tracked.snapshot()) for tracked in self._changed},
         )
 

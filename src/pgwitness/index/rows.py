@@ -19,14 +19,17 @@ COLUMNS = (
     "transaction",
     "outcome",
     "reason",
-    "sql",
+    "text",
     "rest",
 )
-"""Of ``tables.statements``, in the order of ``to_row``."""
+"""Of ``tables.statements``, in the order of ``to_row``; ``text`` is the SQL itself until the writer
+numbers it.
+"""
 
 SEQ = COLUMNS.index("seq")
 OUTCOME = COLUMNS.index("outcome")
 REASON = COLUMNS.index("reason")
+TEXT = COLUMNS.index("text")
 
 Row = list[Any]
 
@@ -92,8 +95,9 @@ def to_row(number: int, statement: Statement) -> Row:
 
 
 def to_statement(row: Sequence[Any], session: Mapping[str, Any]) -> Statement:
-    """The statement of a row in the order of ``COLUMNS``. ``session`` has the columns of
-    ``tables.sessions``."""
+    """The statement of a row in the order of ``COLUMNS``, with the SQL as ``text``. ``session`` has the
+    columns of ``tables.sessions``.
+    """
     _, seq, position, started, duration, command, status, rows, number, outcome, reason, sql, rest = row
     more = _decode(rest)
     return Statement(

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, exists, func, or_, select
+from sqlalchemy import Connection, Engine, Row, exists, select
+from sqlalchemy.exc import OperationalError
 
-from pgwitness.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
-from pgwitness.index import tables, times
+from pgwitness.errors import NotFoundError, UnavailableError
+from pgwitness.index import queries, tables
 from pgwitness.index.database import connect
 from pgwitness.index.filters import Filters
 from pgwitness.index.location import Location
@@ -86,11 +87,11 @@ class IndexReader:
     @contextmanager
     def connection(self) -> Iterator[Connection | None]:
         """A read transaction on the current index, None while there is none."""
-        engine = self._engine()
-        if engine is None:
+        opened = self._connect()
+        if opened is None:
             yield None
             return
-        with engine.begin() as connection:
+        with opened as connection, connection.begin():
             yield connection
 
     def resolve(self, text: str) -> str:
@@ -98,8 +99,8 @@ class IndexReader:
         ConflictError."""
         with self.connection() as connection:
             if connection is None:
-                _unknown(text)
-            return _resolve(connection, text)[1]
+                queries.unknown(text)
+            return queries.resolve(connection, text)[1]
 
     def sessions(self, filters: Filters, *, limit: int = 100, cursor: str | None = None) -> Page[Session]:
         """The newest first."""
@@ -107,13 +108,13 @@ class IndexReader:
             if connection is None:
                 return Page([])
             query = select(tables.sessions).order_by(_SESSION.number.desc()).limit(limit + 1)
-            query = query.where(*_on_sessions(connection, filters), *_session_times(filters))
+            query = query.where(*queries.of_sessions(connection, filters), *queries.session_times(filters))
             if cursor is not None:
-                query = query.where(_SESSION.number < _integer(cursor))
+                query = query.where(_SESSION.number < queries.integer(cursor))
             if filters.on_statements:
                 found = select(_STATEMENT.number).where(_STATEMENT.session == _SESSION.number)
                 found = found.where(
-                    *_on_statements(connection, filters), *_statement_times(connection, filters)
+                    *queries.of_statements(connection, filters), *queries.statement_times(connection, filters)
                 )
                 query = query.where(exists(found))
             rows = connection.execute(query).all()
@@ -124,12 +125,12 @@ class IndexReader:
         """One session with its header and its events. Raises NotFoundError, ConflictError."""
         with self.connection() as connection:
             if connection is None:
-                _unknown(text)
-            number, _ = _resolve(connection, text)
+                queries.unknown(text)
+            number, _ = queries.resolve(connection, text)
             row = connection.execute(select(tables.sessions).where(_SESSION.number == number)).one()
             events = tables.session_events
             found = connection.execute(
-                select(events).where(events.c.session == number).order_by(events.c.position)
+                select(events).where(events.c.session == number).order_by(events.c.position, events.c.ordinal)
             ).all()
             return SessionDetail(
                 _session(row),
@@ -149,11 +150,11 @@ class IndexReader:
         with self.connection() as connection:
             if connection is None:
                 return Page([])
-            query = _statements(connection, filters)
+            query = queries.select_statements(connection, filters)
             if cursor is not None:
-                query = query.where(_beyond(cursor, filters, backwards=newest))
-            rows = connection.execute(query.order_by(*_order(filters, newest)).limit(limit + 1)).all()
-            more = _cursor(rows[limit - 1]) if len(rows) > limit else None
+                query = query.where(queries.beyond(cursor, filters, backwards=newest))
+            rows = connection.execute(query.order_by(*queries.order(filters, newest)).limit(limit + 1)).all()
+            more = queries.cursor_of(rows[limit - 1]) if len(rows) > limit else None
             kept = rows[:limit]
             return Page([_statement(row) for row in (reversed(kept) if newest else kept)], more)
 
@@ -176,9 +177,9 @@ class IndexReader:
         """Raises NotFoundError."""
         with self.connection() as connection:
             if connection is None:
-                _unknown(text)
-            number, id = _resolve(connection, text)
-            query = _statements(connection, Filters()).where(
+                queries.unknown(text)
+            number, id = queries.resolve(connection, text)
+            query = queries.select_statements(connection, Filters()).where(
                 _STATEMENT.session == number, _STATEMENT.seq == seq
             )
             row = connection.execute(query).one_or_none()
@@ -191,10 +192,22 @@ class IndexReader:
         with self.connection() as connection:
             if connection is None:
                 return None
-            query = _statements(connection, filters).with_only_columns(_STATEMENT.position, _STATEMENT.seq)
-            last = query.order_by(*_order(filters, True)).offset(limit).limit(1)
+            query = queries.select_statements(connection, filters).with_only_columns(
+                _STATEMENT.position, _STATEMENT.seq
+            )
+            last = query.order_by(*queries.order(filters, True)).offset(limit).limit(1)
             row = connection.execute(last).one_or_none()
-            return _cursor(row) if row is not None else None
+            return queries.cursor_of(row) if row is not None else None
+
+    def _connect(self) -> Connection | None:
+        while (engine := self._engine()) is not None:
+            try:
+                return engine.connect()
+            except OperationalError:
+                # Unless a rebuild removed the file while we opened it.
+                if self._opened and self._opened[0] == self._location.current():
+                    raise
+        return None
 
     def _engine(self) -> Engine | None:
         with self._lock:
@@ -221,146 +234,6 @@ def _check_schema(engine: Engine) -> None:
             f"the index has schema {schema}, this pgwitness has {tables.SCHEMA}",
             hint="Start the gateway, or run: pgwitness index rebuild",
         )
-
-
-def _resolve(connection: Connection, text: str) -> tuple[int, str]:
-    wanted = "".join(c for c in text.lower() if c in "0123456789abcdef-").replace("-", "")
-    if not wanted or set(text.lower()) - set("0123456789abcdef-.…"):
-        _unknown(text)
-    plain = func.replace(_SESSION.id, "-", "")
-    query = select(_SESSION.number, _SESSION.id).limit(4)
-    if len(wanted) == 32:
-        rows = connection.execute(query.where(_SESSION.id == _hyphenated(wanted))).all()
-    else:
-        matching = or_(plain.startswith(wanted), plain.endswith(wanted))
-        rows = connection.execute(query.where(matching).order_by(_SESSION.number.desc())).all()
-    if len(rows) > 1:
-        some = ", ".join(row.id for row in rows[:3])
-        raise ConflictError(
-            f"several sessions begin or end with {text!r}: {some}{', …' if len(rows) > 3 else ''}",
-            hint="Give more of the id; its last characters tell sessions apart best.",
-        )
-    if not rows:
-        _unknown(text)
-    return rows[0].number, rows[0].id
-
-
-def _unknown(text: str) -> NoReturn:
-    raise NotFoundError(f"there is no session {text!r}", hint="List them: pgwitness session list")
-
-
-def _hyphenated(plain: str) -> str:
-    return "-".join((plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]))
-
-
-def _statements(connection: Connection, filters: Filters) -> Select[Any]:
-    """Statements with their sessions, unordered."""
-    joined = tables.statements.join(tables.sessions, _SESSION.number == _STATEMENT.session)
-    columns = [_STATEMENT[name] for name in COLUMNS]
-    of_session = [
-        _SESSION[name] for name in ("id", "identity", "on_behalf_of", "run", "connection", "database")
-    ]
-    return (
-        select(*columns, *of_session)
-        .select_from(joined)
-        .where(*_on_sessions(connection, filters))
-        .where(*_on_statements(connection, filters))
-        .where(*_statement_times(connection, filters))
-    )
-
-
-def _on_sessions(connection: Connection, filters: Filters) -> Iterator[ColumnElement[bool]]:
-    if filters.session is not None:
-        yield _SESSION.number == _resolve(connection, filters.session)[0]
-    for name in ("identity", "run", "connection"):
-        wanted = getattr(filters, name)
-        if wanted is not None:
-            yield _SESSION[name] == wanted
-
-
-def _session_times(filters: Filters) -> Iterator[ColumnElement[bool]]:
-    """Sessions that were there at some time of the span."""
-    if filters.since is not None:
-        yield _SESSION.last_activity >= times.of_datetime(filters.since)
-    if filters.until is not None:
-        yield _SESSION.started <= times.of_datetime(filters.until)
-
-
-def _on_statements(connection: Connection, filters: Filters) -> Iterator[ColumnElement[bool]]:
-    for name in ("command", "status", "outcome"):
-        wanted = getattr(filters, name)
-        if wanted is not None:
-            yield _STATEMENT[name] == wanted
-    if filters.min_rows is not None:
-        yield _STATEMENT.rows >= filters.min_rows
-    if filters.match is not None:
-        yield _STATEMENT.sql.icontains(filters.match, autoescape=True)
-    if filters.table is not None:
-        naming = tables.statement_tables.c
-        yield exists(
-            select(naming.seq).where(
-                naming.table.in_(_tables(connection, filters.table)),
-                naming.session == _STATEMENT.session,
-                naming.seq == _STATEMENT.seq,
-            )
-        )
-
-
-def _tables(connection: Connection, name: str) -> list[int]:
-    """``public.orders`` is that table; ``orders`` is any table of that name."""
-    column = tables.table_names.c.name
-    matching = column == name
-    if "." not in name:
-        matching = or_(matching, column.endswith(f".{name}", autoescape=True))
-    return list(connection.scalars(select(tables.table_names.c.number).where(matching)))
-
-
-def _statement_times(connection: Connection, filters: Filters) -> Iterator[ColumnElement[bool]]:
-    """The exact times, and the span of positions that they lie in: the latter makes it quick."""
-    mark = tables.timeline.c
-    if filters.since is not None:
-        since = times.of_datetime(filters.since)
-        yield _STATEMENT.started >= since
-        first = select(func.min(mark.position)).where(mark.time >= since).scalar_subquery()
-        before = select(func.max(mark.position)).where(or_(first.is_(None), mark.position < first))
-        yield _STATEMENT.position >= (connection.scalar(before) or 0)
-    if filters.until is not None:
-        until = times.of_datetime(filters.until)
-        yield _STATEMENT.started <= until
-        last = select(func.max(mark.position)).where(mark.time <= until).scalar_subquery()
-        end = connection.scalar(select(func.min(mark.position)).where(mark.position > func.coalesce(last, 0)))
-        if end is not None:
-            yield _STATEMENT.position < end
-
-
-def _cursor(row: Any) -> str:
-    return f"{row.position:x}.{row.seq}"
-
-
-def _order(filters: Filters, backwards: bool) -> list[ColumnElement[Any]]:
-    """By position, and that is by seq within a session, for which there is an index by session."""
-    columns = [_STATEMENT.seq] if filters.session is not None else [_STATEMENT.position, _STATEMENT.seq]
-    return [column.desc() for column in columns] if backwards else list(columns)
-
-
-def _beyond(cursor: str, filters: Filters, *, backwards: bool) -> ColumnElement[bool]:
-    """What follows the cursor's statement, or precedes it, written so that SQLite seeks in the order's
-    index."""
-    left, _, right = cursor.partition(".")
-    at, after = _integer(left, 16), _integer(right)
-    position, seq = _STATEMENT.position, _STATEMENT.seq
-    if filters.session is not None:
-        return seq < after if backwards else seq > after
-    if backwards:
-        return (position <= at) & ((position < at) | (seq < after))
-    return (position >= at) & ((position > at) | (seq > after))
-
-
-def _integer(text: str, base: int = 10) -> int:
-    try:
-        return int(text, base)
-    except ValueError:
-        raise InvalidError("this cursor is none that a listing gave") from None
 
 
 def _statement(row: Row[Any]) -> Statement:

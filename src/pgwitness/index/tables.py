@@ -32,8 +32,9 @@ meta = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""``schema``, ``position`` (indexed up to here), ``resume`` (where a restart reads on) and ``time`` (of
-the last frame)."""
+"""``schema``; ``position``: read up to here; ``resume``: where a restart reads on, in the segment of
+the recorder ``instance``.
+"""
 
 sessions = Table(
     "sessions",
@@ -80,13 +81,23 @@ statements = Table(
     Column("transaction", BigInteger, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("reason", Text),
-    Column("sql", Text),
+    Column("text", _Number, nullable=False),
     Column("rest", LargeBinary, nullable=False),
     UniqueConstraint("session", "seq"),
     Index("statements_order", "position", "seq"),
 )
 """Columns are what is filtered on or changes later (``outcome``, ``reason``); ``rest`` holds the other fields
 (``rows.Rest``)."""
+
+texts = Table(
+    "texts",
+    metadata,
+    Column("number", _Number, primary_key=True),
+    Column("sql", Text, nullable=False),
+)
+"""SQL texts. A prepared statement of megabytes that is executed a million times is here once, or a few
+times: an equal text may come again, as nothing looks for it but the writer's memory.
+"""
 
 table_names = Table(
     "table_names",
@@ -110,6 +121,7 @@ session_events = Table(
     metadata,
     Column("session", _Number, primary_key=True),
     Column("position", BigInteger, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
     Column("at", Text, nullable=False),
     Column("event", Text, nullable=False),
     Column("document", Text, nullable=False),
@@ -132,7 +144,7 @@ problems = Table(
     Column("position", BigInteger, primary_key=True),
     Column("session", Text, primary_key=True),
     Column("at", Text, nullable=False),
-    Column("problem", Text, nullable=False),
+    Column("problem", Text, primary_key=True),
 )
 """Where the tape could not be read or made no sense. Never empty in silence: health and ``index status``
 show it."""
@@ -140,12 +152,15 @@ show it."""
 timeline = Table(
     "timeline",
     metadata,
-    Column("position", BigInteger, primary_key=True),
-    Column("time", Text, nullable=False),
-    Index("timeline_time", "time", "position"),
+    Column("time", Text, primary_key=True),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
 )
-"""A mark a second of activity: it turns a span of time into a span of positions, so that ``--since`` needs
-no index of its own over all statements and a listing in order reads only the part it needs."""
+"""For each ten seconds (a time without its last digits), the first and the last position of statements
+that started then. It turns a span of time into a span of positions, so that ``--since`` needs no index
+of its own over all statements and a listing in order reads only the part it needs. A later statement of
+one message starts after its position.
+"""
 
 snapshots = Table(
     "snapshots",

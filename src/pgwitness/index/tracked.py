@@ -5,16 +5,22 @@ from typing import Any
 
 import msgspec
 
+from pgwitness._core import KIND_SERVER, KIND_SESSION_ENDED, Frame
 from pgwitness.index import times
 from pgwitness.statements.assembler import SessionAssembler
-from pgwitness.statements.model import Statement, TransactionSettled
+from pgwitness.statements.model import Statement, StatementRecorded, TransactionSettled
 
 _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _FILLS = frozenset({"CREATE TABLE AS", "SELECT INTO"})
 SPANS = 65536
 """Spans of an open transaction that are told apart."""
 
+_READY = b"Z\0\0\0\5"
 _DELIMITERS = frozenset({"SAVEPOINT", "RELEASE", "ROLLBACK"})
+
+
+Written = tuple[int, int, int, int]
+"""(transaction, first seq, last seq, rows)"""
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -22,9 +28,11 @@ class _State(msgspec.Struct, array_like=True):
     statements: int
     errors: int
     rows_written: int
-    unsettled: list[tuple[int, int, int]]
+    unsettled: list[Written]
     last_time: int
     last_position: int
+    last_sequence: int
+    last_seq: int
 
 
 class Tracked:
@@ -34,11 +42,15 @@ class Tracked:
         "assembler",
         "errors",
         "last_position",
+        "last_seq",
+        "last_sequence",
         "last_time",
         "number",
+        "ordinals",
+        "ready",
         "rows_written",
         "session",
-        "shown",
+        "since",
         "statements",
         "unsettled",
     )
@@ -50,34 +62,84 @@ class Tracked:
         self.statements = 0
         self.errors = 0
         self.rows_written = 0
-        self.unsettled: list[tuple[int, int, int]] = []
+        self.unsettled: list[Written] = []
         """(first seq, last seq, rows) written in a transaction that is open; one entry between two
         savepoints."""
         self.last_time = 0
         self.last_position = 0
-        self.shown = 0
-        """The last seq that was written although unfinished."""
+        self.last_sequence = -1
+        self.last_seq = 0
+        """Of the last finished statement."""
+        self.ordinals = 0
+        """Of events of the current frame."""
+        self.ready = True
+        """The last frame ended with the server's ReadyForQuery."""
+        self.since = 0
+        """When what runs now may have begun, or when it was last shown."""
+
+    def passed(self, frame: Frame) -> None:
+        """Where the session is, after this frame."""
+        _, self.last_sequence, kind, self.last_time, self.last_position, payload = frame
+        self.ordinals = 0
+        ready = kind == KIND_SERVER and payload[-6:-1] == _READY
+        if ready or self.ready:
+            self.since = self.last_time
+        self.ready = ready
+
+    def ordinal(self) -> int:
+        """Tells the events of one frame apart."""
+        self.ordinals += 1
+        return self.ordinals
 
     def count(self, statement: Statement) -> None:
         """A finished statement."""
         self.statements += 1
+        self.last_seq = max(self.last_seq, statement.seq)
         if statement.status == "error":
             self.errors += 1
         rows = rows_written(statement)
         if rows:
             self._wrote(statement, rows)
-        elif statement.command in _DELIMITERS and self.unsettled and self.unsettled[-1][2]:
-            self.unsettled.append((statement.seq, statement.seq, 0))
+        elif statement.command in _DELIMITERS and self.unsettled and self.unsettled[-1][3]:
+            self.unsettled.append((statement.transaction.number, statement.seq, statement.seq, 0))
 
     def settle(self, event: TransactionSettled) -> None:
         """What a transaction wrote counts once it is committed."""
         tail = len(self.unsettled)
-        while tail and self.unsettled[tail - 1][0] >= event.first_seq:
+        while tail and self.unsettled[tail - 1][1] >= event.first_seq:
             tail -= 1
-        settled = self.unsettled[tail:]
-        self.unsettled[tail:] = [entry for entry in settled if entry[1] > event.last_seq]
-        if event.outcome == "committed":
-            self.rows_written += sum(rows for _, last, rows in settled if last <= event.last_seq)
+        kept = []
+        for entry in self.unsettled[tail:]:
+            number, _, last, rows = entry
+            if number != event.number or last > event.last_seq:
+                kept.append(entry)
+            elif event.outcome == "committed":
+                self.rows_written += rows
+        self.unsettled[tail:] = kept
+
+    def running(self) -> list[Statement]:
+        """Statements that were sent and have not come to an end: what would be left unfinished if the
+        session ended here. Asked of a copy, so that nothing changes.
+        """
+        copy = SessionAssembler.restore(self.assembler.snapshot())
+        ending = (
+            self.session,
+            self.last_sequence + 1,
+            KIND_SESSION_ENDED,
+            self.last_time,
+            self.last_position,
+            b"{}",
+        )
+        running = []
+        for event in copy.feed(ending):
+            if isinstance(event, StatementRecorded):
+                statement = event.statement
+                if statement.status == "ok":
+                    statement.status = "unfinished"
+                statement.transaction.outcome = "open"
+                statement.transaction.reason = None
+                running.append(statement)
+        return running
 
     def counts(self) -> dict[str, Any]:
         """Parameters of the writer's update of the session's row."""
@@ -100,6 +162,8 @@ class Tracked:
                 self.unsettled,
                 self.last_time,
                 self.last_position,
+                self.last_sequence,
+                self.last_seq,
             )
         )
 
@@ -113,6 +177,8 @@ class Tracked:
         tracked.unsettled = state.unsettled
         tracked.last_time = state.last_time
         tracked.last_position = state.last_position
+        tracked.last_sequence = state.last_sequence
+        tracked.last_seq = state.last_seq
         return tracked
 
     def _wrote(self, statement: Statement, rows: int) -> None:
@@ -120,20 +186,22 @@ class Tracked:
         if outcome == "committed":
             self.rows_written += rows
         elif outcome == "open":
-            seq = statement.seq
-            if self.unsettled and self.unsettled[-1][2]:
-                first, _, before = self.unsettled[-1]
-                self.unsettled[-1] = (first, seq, before + rows)
+            seq, transaction = statement.seq, statement.transaction.number
+            if self.unsettled and self.unsettled[-1][0] == transaction and self.unsettled[-1][3]:
+                _, first, _, before = self.unsettled[-1]
+                self.unsettled[-1] = (transaction, first, seq, before + rows)
             else:
-                self.unsettled.append((seq, seq, rows))
+                self.unsettled.append((transaction, seq, seq, rows))
                 if len(self.unsettled) > SPANS:
                     self._merge_oldest()
 
     def _merge_oldest(self) -> None:
         """Bounds what a transaction of very many savepoints takes: a late rollback of the merged ones
-        still counts."""
+        still counts.
+        """
         oldest = self.unsettled[: SPANS // 2]
-        self.unsettled[: SPANS // 2] = [(oldest[0][0], oldest[-1][1], sum(rows for _, _, rows in oldest))]
+        number, _, last, _ = oldest[-1]
+        self.unsettled[: SPANS // 2] = [(number, oldest[0][1], last, sum(rows for *_, rows in oldest))]
 
 
 def rows_written(statement: Statement) -> int:

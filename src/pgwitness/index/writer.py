@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, inspect, select, text, update
+from sqlalchemy import Connection, Table, bindparam, case, delete, func, insert, inspect, select, text, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -14,10 +14,13 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from pgwitness.index import tables
 from pgwitness.index.batch import Batch
 from pgwitness.index.database import connect
-from pgwitness.index.rows import COLUMNS
+from pgwitness.index.rows import COLUMNS, TEXT, Row
 
 NAMES_KEPT = 10_000
 """Table names whose numbers stay in memory."""
+TEXTS_KEPT = 50_000
+CHARACTERS_KEPT = 16_000_000
+"""SQL texts whose numbers stay in memory, and how long they are together."""
 
 
 @dataclass(slots=True)
@@ -28,8 +31,6 @@ class Resume:
     instance: str = ""
     """The recorder that wrote the segment of ``position``: another one there means that the tape was
     replaced."""
-    second: int = -1
-    """Of the last mark on the timeline."""
     sessions: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
     """By session number: session id, state."""
 
@@ -43,7 +44,10 @@ class IndexWriter:
             if not inspect(connection).has_table("meta"):
                 tables.metadata.create_all(connection)
                 _put(connection, schema=str(tables.SCHEMA))
+            self._last_text = connection.scalar(select(func.max(tables.texts.c.number))) or 0
         self._names: dict[str, int] = {}
+        self._texts: dict[str, int] = {}
+        self._characters = 0
 
     def close(self) -> None:
         self._engine.dispose()
@@ -61,7 +65,6 @@ class IndexWriter:
         return Resume(
             int(meta.get("resume", 0)),
             meta.get("instance", ""),
-            int(meta.get("second", -1)),
             {row.session: (row.id, row.state) for row in rows},
         )
 
@@ -84,9 +87,12 @@ class IndexWriter:
     def write(self, connection: Connection, batch: Batch, position: int) -> None:
         """A batch; ``position`` is how far the tape is read. Rows that are there already are replaced."""
         _upsert(connection, tables.sessions, batch.started)
+        if batch.withdrawn:
+            connection.execute(_WITHDRAW, batch.withdrawn)
         if batch.statements:
-            rows = [tuple(row) for rows in batch.statements.values() for row in rows.values()]
-            connection.exec_driver_sql(_INSERT_STATEMENT, rows)
+            rows = [row for rows in batch.statements.values() for row in rows.values()]
+            self._number_texts(connection, rows)
+            connection.exec_driver_sql(_INSERT_STATEMENT, [tuple(row) for row in rows])
         if batch.tables:
             named = [(self._name(connection, name), number, seq) for name, number, seq in batch.tables]
             connection.exec_driver_sql(_INSERT_STATEMENT_TABLE, named)
@@ -99,7 +105,11 @@ class IndexWriter:
         _upsert(connection, tables.session_events, batch.session_events)
         _upsert(connection, tables.events, batch.events)
         _upsert(connection, tables.problems, batch.problems)
-        _upsert(connection, tables.timeline, batch.marks)
+        if batch.timeline:
+            spans = [
+                {"time": at, "first": first, "last": last} for at, (first, last) in batch.timeline.items()
+            ]
+            connection.execute(_WIDEN, spans)
         _put(connection, position=str(position))
 
     def snapshot(self, connection: Connection, resume: Resume, gone: Iterable[int]) -> None:
@@ -117,7 +127,26 @@ class IndexWriter:
                 for number, (id, state) in resume.sessions.items()
             ],
         )
-        _put(connection, resume=str(resume.position), instance=resume.instance, second=str(resume.second))
+        _put(connection, resume=str(resume.position), instance=resume.instance)
+
+    def _number_texts(self, connection: Connection, rows: list[Row]) -> None:
+        """Replace texts by their numbers; those not in memory are written."""
+        known = self._texts
+        fresh = []
+        for row in rows:
+            sql = row[TEXT]
+            number = known.get(sql)
+            if number is None:
+                self._last_text = number = self._last_text + 1
+                fresh.append((number, sql))
+                self._characters += len(sql)
+                if len(known) >= TEXTS_KEPT or self._characters > CHARACTERS_KEPT:
+                    known.clear()
+                    self._characters = len(sql)
+                known[sql] = number
+            row[TEXT] = number
+        if fresh:
+            connection.exec_driver_sql(_INSERT_TEXT, fresh)
 
     def _name(self, connection: Connection, name: str) -> int:
         number = self._names.get(name)
@@ -136,6 +165,8 @@ def _replacing(table: Table, columns: Iterable[str]) -> Insert:
     """An insert of these columns that replaces all but the key where the key exists."""
     statement = upsert(table)
     key = _key(table)
+    if not set(columns) - set(key):
+        return statement.on_conflict_do_nothing()
     return statement.on_conflict_do_update(
         index_elements=key, set_={name: statement.excluded[name] for name in columns if name not in key}
     )
@@ -164,8 +195,22 @@ def _positional(statement: Insert, columns: tuple[str, ...]) -> str:
 
 
 _INSERT_STATEMENT = _positional(_replacing(tables.statements, COLUMNS), COLUMNS)
+_INSERT_TEXT = _positional(upsert(tables.texts), ("number", "sql"))
 _INSERT_STATEMENT_TABLE = _positional(
     upsert(tables.statement_tables).on_conflict_do_nothing(), ("table", "session", "seq")
+)
+_span = upsert(tables.timeline)
+_WIDEN = _span.on_conflict_do_update(
+    index_elements=["time"],
+    set_={
+        "first": case(
+            (_span.excluded.first < tables.timeline.c.first, _span.excluded.first),
+            else_=tables.timeline.c.first,
+        ),
+        "last": case(
+            (_span.excluded.last > tables.timeline.c.last, _span.excluded.last), else_=tables.timeline.c.last
+        ),
+    },
 )
 _SETTLE = (
     update(tables.statements)
@@ -173,6 +218,11 @@ _SETTLE = (
     .where(tables.statements.c.seq.between(bindparam("first"), bindparam("last")))
     .where(tables.statements.c.outcome == text("'open'"))
     .values(outcome=bindparam("new_outcome"), reason=bindparam("new_reason"))
+)
+_WITHDRAW = (
+    delete(tables.statements)
+    .where(tables.statements.c.session == bindparam("number"))
+    .where(tables.statements.c.seq > bindparam("last"))
 )
 _COUNTED = ("statements", "errors", "rows_written", "last_activity", "last_position")
 _COUNT = (

@@ -1,0 +1,341 @@
+"""``pgwitness session``: who was there, what it did, again from the start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pgwitness.api.client import path
+from pgwitness.cli import filtering, text
+from pgwitness.cli.options import Config, State, client
+from pgwitness.cli.output import (
+    Column,
+    Document,
+    Format,
+    FormatOption,
+    console,
+    detail,
+    listing,
+    moment,
+    note,
+)
+from pgwitness.errors import InvalidError, WitnessError
+
+DEFAULT_LIMIT = 50
+"""Of a table. The other formats have no limit but the one that is asked for."""
+_PAGE = 1000
+
+app = typer.Typer(help="List, show, replay, export and end sessions.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The session's id, or a unique head or tail of it.")]
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="session")
+
+
+@app.command("list")
+def list_(
+    session: filtering.Session = None,
+    identity: filtering.Identity = None,
+    run: filtering.Run = None,
+    connection: filtering.Connection = None,
+    since: filtering.Since = None,
+    until: filtering.Until = None,
+    command: filtering.Command = None,
+    table: filtering.Table = None,
+    match: filtering.Match = None,
+    status: filtering.Status = None,
+    outcome: filtering.Outcome = None,
+    min_rows: filtering.MinRows = None,
+    limit: filtering.Limit = None,
+    format: FormatOption = Format.table,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """List sessions, the newest first.
+
+    Filters on statements choose the sessions that have at least one such statement. A table shows the
+    last 50.
+
+    Example: pgwitness session list --identity billing-agent --since 1d --command DELETE
+    """
+    filters: dict[str, Any] = {
+        "session": session,
+        "identity": identity,
+        "run": run,
+        "connection": connection,
+        "since": since,
+        "until": until,
+        "command": command,
+        "table": table,
+        "match": match,
+        "status": status,
+        "outcome": outcome,
+        "min_rows": min_rows,
+    }
+    most = limit or (DEFAULT_LIMIT if format is Format.table else None)
+    with client(state, config) as api:
+        found = _sessions(api, filters, None if most is None else most + 1)
+        if format is not Format.table:
+            listing(islice(found, most), _COLUMNS, format)
+            return
+        documents = list(found)
+    listing(documents[:most], _COLUMNS, format, empty="No such session.")
+    if most and len(documents) > most:
+        note(f"These are the newest {most}. --limit shows more, --since and --until choose a time.")
+
+
+@app.command("show")
+def show(
+    session: Id, format: FormatOption = Format.table, state: State = None, config: Config = None
+) -> None:
+    """Show all about a session but its statements.
+
+    Example: pgwitness session show 8f3e21ab
+    """
+    with client(state, config) as api:
+        document = api.get(path("sessions", session))
+    detail(document, _DETAILS, format)
+    if format is Format.table and document["events"]:
+        out = console()
+        out.print()
+        listing(document["events"], _EVENTS, format)
+
+
+@app.command("replay")
+def replay(
+    session: Id,
+    speed: Annotated[
+        str | None,
+        typer.Option(
+            "--speed",
+            metavar="N|max",
+            help="How many times as fast as it was; max does not wait. On a terminal 1, else max.",
+        ),
+    ] = None,
+    longest_pause: Annotated[
+        float, typer.Option("--max-pause", metavar="SECONDS", min=0, help="Cut longer pauses.")
+    ] = 3.0,
+    results: Annotated[bool, typer.Option("--results", help="With the recorded rows.")] = False,
+    format: Annotated[
+        Format, typer.Option("--format", help="table for people; json, jsonl: every step as a document.")
+    ] = Format.table,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Replay a session: its statements in order, with the time that passed between them.
+
+    Transactions are brackets with their outcome; bound values are in place. Nothing is run: it is read
+    from the record.
+
+    Example: pgwitness session replay 8f3e21ab --speed 10 --results
+    """
+    pace = _speed(speed)
+    with client(state, config) as api:
+        lines = api.lines(path("sessions", session, "replay"), results=results or None)
+        if format is not Format.table:
+            listing((json.loads(line) for line in lines), (), format)
+            return
+        from pgwitness.cli.replaying import Replay
+
+        Replay(console(), speed=pace, longest_pause=longest_pause).play(json.loads(line) for line in lines)
+
+
+@app.command("export")
+def export(
+    session: Id,
+    format: Annotated[str, typer.Option("--format", metavar="F", help="jsonl, csv or sql.")] = "jsonl",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")
+    ] = Path("-"),
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Export a session's statements: as JSON Lines, as CSV, or as an SQL script to read and to run on a copy.
+
+    Example: pgwitness session export 8f3e21ab --format sql -o incident.sql
+    """
+    with client(state, config) as api:
+        pieces = api.stream(path("sessions", session, "export"), format=format)
+        if str(output) == "-":
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        size = _save(pieces, output)
+    note(f"{output}: {size:,} bytes")
+
+
+@app.command("kill")
+def kill(session: Id, state: State = None, config: Config = None) -> None:
+    """End a live session now. Its client is told (57P01), what it did is on record.
+
+    Example: pgwitness session kill 8f3e21ab
+    """
+    with client(state, config) as api:
+        ended = api.post(path("sessions", session, "kill"))
+    note(f"session {ended['session']} is ended")
+
+
+def _sessions(api: Any, filters: dict[str, Any], limit: int | None) -> Iterator[Document]:
+    cursor, left = None, limit
+    while left is None or left > 0:
+        size = _PAGE if left is None else min(_PAGE, left)
+        page = api.get("/sessions", **filters, limit=size, cursor=cursor)
+        yield from page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return
+        left = None if left is None else left - len(page["items"])
+
+
+def _speed(given: str | None) -> float | None:
+    """None does not wait."""
+    if given == "max" or (given is None and not sys.stdout.isatty()):
+        return None
+    try:
+        speed = float(given or 1)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise InvalidError(f"speed: {given!r} is neither a number above 0 nor max")
+    return speed
+
+
+def _save(pieces: Iterator[bytes], output: Path) -> int:
+    """All of it or nothing. Returns the size."""
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+    part = output.with_name(output.name + ".part")
+    size = 0
+    meter = (TextColumn("exporting"), DownloadColumn(), TimeElapsedColumn())
+    try:
+        with (
+            part.open("wb") as file,
+            Progress(*meter, console=Console(stderr=True), transient=True) as progress,
+        ):
+            task = progress.add_task("export", total=None)
+            for piece in pieces:
+                size += file.write(piece)
+                progress.update(task, completed=size)
+        part.replace(output)
+    except OSError as error:
+        raise WitnessError(f"cannot write {output}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+def _end(document: Document) -> str:
+    if document["ended_at"] is None:
+        return "open"
+    return str(document["end_reason"]).replace("_", " ")
+
+
+def _who(document: Document) -> str:
+    behalf = document["on_behalf_of"]
+    return f"{document['identity']} for {behalf}" if behalf else str(document["identity"])
+
+
+def _tls(side: Any) -> str:
+    tls = (side or {}).get("tls")
+    return f"{tls['version']}, {tls['cipher']}" if tls else "no TLS"
+
+
+def _client(document: Document) -> str:
+    client = document["header"].get("client") or {}
+    parts = (
+        client.get("address"),
+        f"protocol {client.get('protocol')}",
+        _tls(client),
+        client.get("authentication"),
+    )
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _upstream(document: Document) -> str:
+    upstream = document["header"].get("upstream") or {}
+    version = (upstream.get("parameters") or {}).get("server_version")
+    parts = (
+        upstream.get("address"),
+        f"PostgreSQL {version}" if version else None,
+        f"server process {upstream.get('pid')}",
+        _tls(upstream),
+    )
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _ended(document: Document) -> str:
+    if document["ended_at"] is None:
+        return "still open"
+    more = f" ({document['end_detail']})" if document["end_detail"] else ""
+    return f"{moment(document['ended_at'])}, {_end(document)}{more}"
+
+
+def _lasted(document: Document) -> str:
+    return text.lasted(document["started_at"], document["last_activity"])
+
+
+def _connection(document: Document) -> str:
+    return f"{document['connection']} (database {document['database']}, as {document['user']})"
+
+
+def _claims(document: Document) -> str:
+    claims = document["header"].get("claims") or {}
+    return ", ".join(f"{name} {value}" for name, value in claims.items() if value)
+
+
+def _event_details(document: Document) -> str:
+    shown = {name: value for name, value in document.items() if name not in ("at", "position", "event")}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+
+
+_COLUMNS = [
+    Column("started (UTC)", lambda document: moment(document["started_at"])[:-1], "dim"),
+    Column("session", lambda document: text.short(document["session"]), "bold"),
+    Column("identity", _who),
+    Column("run", "run"),
+    Column("connection", "connection"),
+    Column("statements", lambda document: text.count(document["statements"]), right=True),
+    Column("errors", lambda document: text.count(document["errors"] or None), "red", right=True),
+    Column("rows written", lambda document: text.count(document["rows_written"] or None), right=True),
+    Column(
+        "lasted",
+        lambda document: text.lasted(document["started_at"], document["last_activity"]),
+        "dim",
+        right=True,
+    ),
+    Column("end", _end),
+]
+_DETAILS = [
+    Column("session", "session", "bold"),
+    Column("identity", lambda document: f"{_who(document)} ({document['kind']})"),
+    Column("claims", _claims),
+    Column(
+        "connection",
+        lambda document: f"{document['connection']} (database {document['database']}, as {document['user']})",
+    ),
+    Column("client", _client),
+    Column("server", _upstream),
+    Column("token", lambda document: document["header"].get("token")),
+    Column("started", lambda document: moment(document["started_at"])),
+    Column("last activity", lambda document: moment(document["last_activity"])),
+    Column("ended", _ended),
+    Column("statements", lambda document: f"{document['statements']:,}, {document['errors']:,} failed"),
+    Column("rows written", lambda document: f"{document['rows_written']:,} in committed transactions"),
+]
+
+
+_EVENTS = [
+    Column("time (UTC)", lambda document: text.clock(document["at"], day=True), "dim"),
+    Column("event", lambda document: str(document.get("event", "")).replace("_", " ")),
+    Column("details", _event_details, wrap=True),
+]

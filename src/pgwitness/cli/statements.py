@@ -1,0 +1,122 @@
+"""``pgwitness statements``: what ran, across sessions, in the order in which it reached the server."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from pgwitness.cli import filtering, text
+from pgwitness.cli.options import Config, State, client
+from pgwitness.cli.output import Column, Document, Format, FormatOption, console, listing, note
+
+DEFAULT_LIMIT = 100
+"""Of a table. The other formats have no limit but the one that is asked for."""
+_OTHER_COLUMNS = 84
+_NARROWEST_SQL = 32
+
+_HELP = """List statements, in the order in which they reached the server.
+
+A table shows the last 100; json, jsonl and csv hold all of them. --limit N gives the last N, with --first
+the first N.
+What a statement's document holds is described in docs/statements.md.
+
+Example: pgwitness statements --since 2h --table public.orders --min-rows 1000
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("statements", help=_HELP)(statements)
+
+
+def statements(
+    session: filtering.Session = None,
+    identity: filtering.Identity = None,
+    run: filtering.Run = None,
+    connection: filtering.Connection = None,
+    since: filtering.Since = None,
+    until: filtering.Until = None,
+    command: filtering.Command = None,
+    table: filtering.Table = None,
+    match: filtering.Match = None,
+    status: filtering.Status = None,
+    outcome: filtering.Outcome = None,
+    min_rows: filtering.MinRows = None,
+    limit: filtering.Limit = None,
+    first: Annotated[
+        bool, typer.Option("--first", help="With --limit: the first ones instead.", rich_help_panel="Which")
+    ] = False,
+    format: FormatOption = Format.table,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    filters: dict[str, Any] = {
+        "session": session,
+        "identity": identity,
+        "run": run,
+        "connection": connection,
+        "since": since,
+        "until": until,
+        "command": command,
+        "table": table,
+        "match": match,
+        "status": status,
+        "outcome": outcome,
+        "min_rows": min_rows,
+    }
+    with client(state, config) as api:
+        if format is Format.table:
+            window = _window(limit or DEFAULT_LIMIT, first, more=1)
+            _table(api.lines("/statements/stream", **filters, **window), limit or DEFAULT_LIMIT, first)
+            return
+        lines = api.lines("/statements/stream", **filters, **(_window(limit, first) if limit else {}))
+        if format is Format.jsonl:
+            for line in lines:
+                sys.stdout.buffer.write(line + b"\n")
+            sys.stdout.buffer.flush()
+        else:
+            listing((json.loads(line) for line in lines), (), format)
+
+
+def _window(limit: int, first: bool, more: int = 0) -> dict[str, Any]:
+    return {"limit": limit + more, "newest": not first}
+
+
+def _table(lines: Iterator[bytes], shown: int, first: bool) -> None:
+    documents = [json.loads(line) for line in lines]
+    more = len(documents) > shown
+    documents = documents[:shown] if first else documents[-shown:]
+    listing(documents, columns(documents), Format.table, empty="No such statement.")
+    if more:
+        which = "first" if first else "last"
+        note(f"These are the {which} {shown}. --limit shows more, --since and --until choose a time.")
+
+
+def columns(documents: list[Document]) -> list[Column]:
+    """What a responder looks at first."""
+    import msgspec
+
+    from pgwitness.cli import statement_view
+    from pgwitness.statements.model import Statement
+
+    days = {str(document["started_at"])[:10] for document in documents}
+    width = max(_NARROWEST_SQL, console().width - _OTHER_COLUMNS - (6 if len(days) > 1 else 0))
+
+    def sql(document: Document) -> object:
+        shown = statement_view.summary(msgspec.convert(document, Statement))
+        shown.truncate(width, overflow="ellipsis")
+        return shown
+
+    return [
+        Column("time (UTC)", lambda document: text.clock(document["started_at"], day=len(days) > 1), "dim"),
+        Column("session", lambda document: text.short(document["session"])),
+        Column("seq", lambda document: str(document["seq"]), right=True),
+        Column("identity", "identity"),
+        Column("outcome", lambda document: statement_view.outcome(document["transaction"]["outcome"])),
+        Column("rows", lambda document: text.count(document["rows"]), right=True),
+        Column("took", lambda document: text.duration(document["duration_us"]), "dim", right=True),
+        Column("statement", sql),
+    ]
