@@ -24,18 +24,39 @@ impl Recovery {
     }
 }
 
-/// Read the last segment to its end, cut it there and close it.
-pub fn recover(directory: &Path, number: u32) -> io::Result<Recovery> {
-    let path = directory.join(segment::file_name(number));
-    let bytes = fs::read(&path)?;
-    segment::check_header(&bytes, number).map_err(|reason| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display()))
-    })?;
+/// Read the last segment of a tape to its end, cut it there and close it. None where there is no tape yet.
+pub fn recover(directory: &Path) -> io::Result<Option<Recovery>> {
+    let mut numbers = segment::numbers(directory)?;
+    let mut lost = 0;
+    while let Some(number) = numbers.pop() {
+        let path = directory.join(segment::file_name(number));
+        let bytes = fs::read(&path)?;
+        if bytes.iter().take(SEGMENT_HEADER).all(|byte| *byte == 0) {
+            // A power failure took the header before it reached the disk: nothing behind it can be read as frames.
+            lost += used(&bytes);
+            fs::remove_file(&path)?;
+            continue;
+        }
+        segment::check_header(&bytes, number).map_err(|reason| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display()))
+        })?;
+        let mut recovery = read_to_end(&path, number, &bytes)?;
+        recovery.discarded_bytes += lost;
+        return Ok(Some(recovery));
+    }
+    Ok(None)
+}
 
+/// How many bytes there are up to the last that is not zero.
+fn used(bytes: &[u8]) -> u64 {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+fn read_to_end(path: &Path, number: u32, bytes: &[u8]) -> io::Result<Recovery> {
     let mut open = BTreeMap::new();
     let mut at = SEGMENT_HEADER;
     let closed = loop {
-        match segment::look(&bytes, at) {
+        match segment::look(bytes, at) {
             Look::Frame { head, payload, next } => {
                 match head.kind {
                     KIND_ROSTER => open.extend(roster(payload)),
@@ -55,10 +76,9 @@ pub fn recover(directory: &Path, number: u32) -> io::Result<Recovery> {
         }
     };
     let at = at.min(bytes.len());
-    let discarded =
-        if closed { 0 } else { bytes[at..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1) };
+    let discarded_bytes = if closed { 0 } else { used(&bytes[at..]) };
     if !closed {
-        let file = OpenOptions::new().write(true).open(&path)?;
+        let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(at as u64)?;
         file.write_all_at(&END, at as u64)?;
         file.sync_all()?;
@@ -66,7 +86,7 @@ pub fn recover(directory: &Path, number: u32) -> io::Result<Recovery> {
     Ok(Recovery {
         segment: number,
         offset: at as u64,
-        discarded_bytes: discarded as u64,
+        discarded_bytes,
         open_sessions: open.into_iter().collect(),
         closed,
     })

@@ -213,11 +213,9 @@ impl Segment {
         }
     }
 
-    /// Give back the room behind the end mark.
-    pub fn trim(self) -> io::Result<()> {
-        let length = (self.offset + 8).min(self.map.len()) as u64;
-        drop(self.map);
-        self.file.set_len(length)
+    /// Give back the room behind the end mark. Nothing may be appended afterwards.
+    pub fn trim(&self) -> io::Result<()> {
+        self.file.set_len((self.offset + 8).min(self.map.len()) as u64)
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Tape {
     pub durable: Option<Durable>,
     keeper: Mutex<Option<Sender<Chore>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 struct Writer {
@@ -85,7 +85,8 @@ impl Writer {
 /// Work that no append should wait for.
 enum Chore {
     PrepareSpare,
-    Retire(Segment),
+    /// This segment is closed; that one is current.
+    Retire(Segment, Arc<File>),
 }
 
 /// One open session's place on the tape.
@@ -104,7 +105,7 @@ impl Session {
 
     pub fn end(&self, payload: &[u8]) -> io::Result<()> {
         self.append(KIND_SESSION_ENDED, payload)?;
-        self.tape.lock().sessions.remove(&self.id);
+        self.tape.writer().sessions.remove(&self.id);
         self.next.store(ENDED, Ordering::Relaxed);
         Ok(())
     }
@@ -118,8 +119,7 @@ impl Tape {
         let lock = take_lock(&directory)?;
         remove_if_there(&directory, SPARE)?;
 
-        let last = segment::numbers(path)?.last().copied();
-        let recovery = last.map(|number| recovery::recover(path, number)).transpose()?;
+        let recovery = recovery::recover(path)?;
         let mut instance = [0; 16];
         rustix::rand::getrandom(&mut instance, rustix::rand::GetRandomFlags::empty())?;
 
@@ -130,10 +130,12 @@ impl Tape {
             .collect();
         let mut current = Segment::create(&directory, SPARE, segment_bytes)?;
         let time = now(0);
-        current.begin(last.unwrap_or(0) + 1, &instance, time);
+        current.begin(recovery.as_ref().map_or(0, |recovery| recovery.segment) + 1, &instance, time);
         let recorder_sequence = Arc::default();
         append_roster(&mut current, &sessions, &recorder_sequence, time);
-        publish(&directory, &current)?;
+        name_segment(&directory, &current)?;
+        fdatasync(&current.file)?;
+        fsync(&directory)?;
 
         let writer = Writer {
             current,
@@ -156,7 +158,7 @@ impl Tape {
             durable: disk.then(Durable::default),
             keeper: Mutex::new(Some(chores)),
             threads: Mutex::default(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         });
         let weak = Arc::downgrade(&tape);
         tape.spawn("tape-keeper", move || keep(&weak, &inbox))?;
@@ -169,18 +171,18 @@ impl Tape {
     }
 
     pub fn position(&self) -> u64 {
-        self.lock().current.position()
+        self.writer().current.position()
     }
 
     pub fn record(&self, payload: &[u8]) -> io::Result<()> {
-        let next = self.lock().recorder_sequence.clone();
+        let next = self.writer().recorder_sequence.clone();
         self.append(RECORDER, &next, KIND_RECORDER, payload).map(drop)
     }
 
     pub fn open_session(self: &Arc<Self>, id: SessionId, payload: &[u8]) -> io::Result<Session> {
         let next: Arc<AtomicU64> = Arc::default();
         {
-            let mut writer = self.lock();
+            let mut writer = self.writer();
             if writer.sessions.contains_key(&id) || id == RECORDER {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a session of this id is open"));
             }
@@ -190,7 +192,7 @@ impl Tape {
         }
         let session = Session { tape: self.clone(), id, next };
         if let Err(error) = session.append(KIND_SESSION_STARTED, payload) {
-            self.lock().sessions.remove(&id);
+            self.writer().sessions.remove(&id);
             return Err(error);
         }
         Ok(session)
@@ -198,7 +200,7 @@ impl Tape {
 
     /// End a session that the last writer left open.
     pub fn end_interrupted(self: &Arc<Self>, id: SessionId, payload: &[u8]) -> io::Result<()> {
-        let next = self.lock().sessions.get(&id).cloned();
+        let next = self.writer().sessions.get(&id).cloned();
         let next = next.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such session is open"))?;
         Session { tape: self.clone(), id, next }.end(payload)
     }
@@ -206,12 +208,13 @@ impl Tape {
     /// Sync everything, close the segment, release the threads. Later appends fail.
     pub fn close(&self) -> io::Result<()> {
         let result = {
-            let mut writer = self.lock();
+            let mut writer = self.writer();
             if writer.closed {
                 return Ok(());
             }
             writer.closed = true;
             writer.current.end();
+            writer.current.trim()?;
             if self.spare.lock().unwrap().take().is_some() {
                 remove_if_there(&self.directory, SPARE)?;
             }
@@ -223,6 +226,7 @@ impl Tape {
         }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap());
         threads.into_iter().for_each(|thread| drop(thread.join()));
+        self.lock.lock().unwrap().take();
         Ok(result?)
     }
 
@@ -230,7 +234,7 @@ impl Tape {
         if payload.len() > MAX_PAYLOAD {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame's payload is at most 1 MiB"));
         }
-        let mut writer = self.lock();
+        let mut writer = self.writer();
         let sequence = next.load(Ordering::Relaxed);
         if writer.closed || sequence == ENDED {
             return Err(io::Error::other("the tape, or this session on it, is closed"));
@@ -256,12 +260,13 @@ impl Tape {
         {
             return Err(io::Error::other(reason.clone()));
         }
-        let spare = self.spare.lock().unwrap().take();
-        let next = spare.map_or_else(|| self.create_spare(), Ok).and_then(|mut next| {
+        // Held until the segment has its name: meanwhile the keeper must not make another under the spare's.
+        let mut spare = self.spare.lock().unwrap();
+        let next = spare.take().map_or_else(|| self.create_spare(), Ok).and_then(|mut next| {
             writer.last_time = now(writer.last_time);
             next.begin(writer.current.number + 1, &self.instance, writer.last_time);
             append_roster(&mut next, &writer.sessions, &writer.recorder_sequence, writer.last_time);
-            publish(&self.directory, &next).map(|()| next)
+            name_segment(&self.directory, &next).map(|()| next)
         });
         match next {
             Ok(next) => {
@@ -271,7 +276,7 @@ impl Tape {
                 if self.durable.is_some() {
                     writer.unsynced.push(old.file.clone());
                 }
-                self.chore(Chore::Retire(old));
+                self.chore(Chore::Retire(old, writer.current.file.clone()));
                 self.chore(Chore::PrepareSpare);
                 Ok(())
             }
@@ -288,7 +293,7 @@ impl Tape {
         Segment::create(&self.directory, SPARE, self.segment_bytes)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Writer> {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap()
     }
 
@@ -309,12 +314,13 @@ impl Tape {
         let durable = self.durable.as_ref().expect("only started with durability disk");
         while durable.wait_for_demand() {
             let (files, position) = {
-                let mut writer = self.lock();
+                let mut writer = self.writer();
                 let mut files = std::mem::take(&mut writer.unsynced);
                 files.push(writer.current.file.clone());
                 (files, writer.current.position())
             };
-            let synced = files.iter().try_for_each(fdatasync).map(|()| position);
+            let synced =
+                files.iter().try_for_each(fdatasync).and_then(|()| fsync(&self.directory)).map(|()| position);
             durable.publish(synced.map_err(io::Error::from));
         }
     }
@@ -332,8 +338,12 @@ fn keep(tape: &Weak<Tape>, inbox: &mpsc::Receiver<Chore>) {
                     *spare = tape.create_spare().ok();
                 }
             }
-            // A failure only means that the file stays longer than it need be.
-            Chore::Retire(segment) => drop(segment.trim()),
+            // Failures only mean that the file stays longer than it need be, or that a power failure in this moment costs
+            // the new segment's header, which recovery survives; durability `disk` syncs by itself.
+            Chore::Retire(old, current) => {
+                let _ = fdatasync(&current).and_then(|()| fsync(&tape.directory));
+                let _ = old.trim();
+            }
         }
     }
 }
@@ -353,11 +363,9 @@ fn append_roster(
     segment.append(&FrameHead { session: RECORDER, sequence, time, kind: KIND_ROSTER }, &payload);
 }
 
-/// Give a begun segment its name, durably.
-fn publish(directory: &OwnedFd, segment: &Segment) -> io::Result<()> {
-    fdatasync(&segment.file)?;
-    renameat(directory, SPARE, directory, segment::file_name(segment.number))?;
-    Ok(fsync(directory)?)
+/// From here on a begun segment is part of the tape.
+fn name_segment(directory: &OwnedFd, segment: &Segment) -> io::Result<()> {
+    Ok(renameat(directory, SPARE, directory, segment::file_name(segment.number))?)
 }
 
 fn take_lock(directory: &OwnedFd) -> io::Result<File> {
