@@ -6,6 +6,7 @@ import pytest
 from pgwitness.api.services import Services
 
 SERVER = {"host": "db.example", "database": "shop", "user": "app"}
+AS_JSON = {"content-type": "application/json"}
 PASSWORD = "hunter2hunter2"
 
 
@@ -60,7 +61,7 @@ def test_errors_are_problems_with_a_message_and_a_hint(local: httpx.Client) -> N
     assert "host" in problem(local.post("/connections", json={"name": "x"}), 422)["message"]
     message = problem(add_connection(local, "x", colour="red"), 422)["message"]
     assert message == "colour: there is no such field"
-    assert "JSON" in problem(local.post("/connections", content=b"{"), 422)["message"]
+    assert "JSON" in problem(local.post("/connections", content=b"{", headers=AS_JSON), 422)["message"]
     assert "nothing at" in problem(local.get("/nonsense"), 404)["message"]
     assert problem(local.put("/connections"), 405)["kind"] == "failed"
     assert "nothing to change" in problem(local.patch("/connections/orders", json={}), 422)["message"]

@@ -72,9 +72,14 @@ def _invalid(request: Request, error: Exception) -> Response:
     parts = []
     for each in error.errors():
         name = ".".join(str(part) for part in each["loc"] if part not in ("body", "query", "path"))
-        text = "there is no such field" if each["type"] == "extra_forbidden" else str(each["msg"])
-        parts.append(f"{name}: {text[:1].lower()}{text[1:]}" if name else text)
+        text = _PLAIN.get(each["type"], str(each["msg"]))
+        parts.append(
+            f"{name}: {text[:1].lower()}{text[1:]}" if name and each["type"] != "json_invalid" else text
+        )
     return _answer(InvalidError("; ".join(parts)))
+
+
+_PLAIN = {"extra_forbidden": "there is no such field", "json_invalid": "The body is not JSON"}
 
 
 def _refused(request: Request, error: Exception) -> Response:

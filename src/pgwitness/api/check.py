@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psycopg
 from pydantic import BaseModel, Field
 
 from pgwitness.api.services import Services
@@ -24,6 +23,9 @@ from pgwitness.errors import UnavailableError, UpstreamUnreachable, WitnessError
 from pgwitness.identity import tokens
 from pgwitness.index.filters import Filters
 from pgwitness.review.statements import iterate_statements
+
+if TYPE_CHECKING:
+    import psycopg
 
 IDENTITY = "pgwitness-check"
 _LIFETIME = timedelta(minutes=2)
@@ -48,6 +50,8 @@ def check_connection(services: Services, name: str, *, actor: str) -> CheckResul
     """Raises NotFoundError, UnavailableError without a gateway, UpstreamUnreachable if the way to the
     server or the query fails, WitnessError if the query ran and does not appear in the record.
     """
+    import psycopg  # here, because it is slow to load and nothing else needs it
+
     services.catalog.connections.get(name)
     address = services.postgres_address
     if address is None:
@@ -93,6 +97,8 @@ def _token(services: Services, connection: str, actor: str) -> Iterator[Secret]:
 
 
 def _dial(address: tuple[str, int], name: str, token: Secret) -> psycopg.Connection[Any]:
+    import psycopg
+
     host, port = address
     return psycopg.connect(
         host=_reachable(host),

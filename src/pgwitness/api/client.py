@@ -137,7 +137,7 @@ def _answers(settings: Settings) -> bool:
         probe.settimeout(5)
         try:
             probe.connect(str(settings.admin_socket))
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             return False
         except OSError as error:
             raise UnavailableError(f"cannot use {settings.admin_socket}: {error.strerror or error}") from None

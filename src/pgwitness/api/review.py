@@ -15,7 +15,6 @@ from fastapi.responses import StreamingResponse
 from pgwitness.api.context import Actor, ServicesHere
 from pgwitness.api.services import Services
 from pgwitness.errors import NotFoundError, UnavailableError
-from pgwitness.index.catchup import catch_up
 from pgwitness.index.filters import Filters, parse
 from pgwitness.index.status import index_status
 from pgwitness.review.export import export_session
@@ -63,6 +62,10 @@ def _filters(
 def _current(services: ServicesHere) -> Services:
     """Where no gateway keeps the index up to date, whoever reads it does."""
     if services.live is None:
+        from pgwitness.index.catchup import (
+            catch_up,
+        )  # loads PostgreSQL's parser, which administration needs not
+
         catch_up(services.settings.state)
     return services
 

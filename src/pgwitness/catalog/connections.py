@@ -54,7 +54,7 @@ class Connections:
                 row = ConnectionRow(id=random.token_hex(8), name=name, created_at=change.at)
                 self._fill(row, values)
                 change.session.add(row)
-                change.log("connection.add", name, **_told(values))
+                change.log("connection.add", name, **_told({field: values[field] for field in fields}))
         except IntegrityError:
             raise ConflictError(
                 f"there is a connection {name!r} already",

@@ -5,12 +5,13 @@ A command's module is imported when that command is asked for, so that none pays
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,6 +60,26 @@ def build(command: str | None = None) -> typer.Typer:
     return app
 
 
+def program(command: str | None = None) -> Any:
+    """As ``build``, ready to be called; commands in the order of ``COMMANDS``, help as paragraphs."""
+    root = typer.main.get_command(build(command))
+    inner: dict[str, Any] = getattr(root, "commands", {})
+    order = [name for name in COMMANDS if name in inner]
+    ordered = {name: inner[name] for name in order}
+    inner.clear()
+    inner.update(ordered)
+    _fill_paragraphs(root)
+    return root
+
+
+def _fill_paragraphs(command: Any) -> None:
+    """Lines of a docstring end where the code's lines do; a terminal's are another matter."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for each in getattr(command, "commands", {}).values():
+        _fill_paragraphs(each)
+
+
 def main() -> None:
     """The program ``pgwitness``."""
     os.umask(0o077)  # what it writes holds other people's data
@@ -68,17 +89,25 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code. Errors are a line on standard error, and a hint."""
     try:
-        result = build(_command(arguments))(list(arguments), prog_name="pgwitness", standalone_mode=False)
+        result = program(_command(arguments))(list(arguments), prog_name="pgwitness", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else OK
     except BrokenPipeError:
-        # Whoever read the output has had enough. Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return _unread()
+    except SystemExit as error:  # Typer's own answer to a broken pipe
+        return _unread() if isinstance(error.__context__, BrokenPipeError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
         return _explain(error)
+
+
+def _unread() -> int:
+    """Whoever read the output has had enough, as ``head`` does. Python would complain when it flushes
+    at the end.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return OK
 
 
 def _command(arguments: Sequence[str]) -> str | None:
@@ -128,7 +157,10 @@ def _explain(error: Exception) -> int:
         return _code(error)
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         context = getattr(error, "ctx", None)
-        _say(error.format_message(), f"{context.command_path} --help" if context else None)
+        _say(
+            error.format_message().replace("Value error, ", ""),
+            f"{context.command_path} --help" if context else None,
+        )
         return USAGE
     _say(f"internal error: {type(error).__name__}: {error}", "PGWITNESS_DEBUG=1 shows where")
     return FAILED

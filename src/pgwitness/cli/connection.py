@@ -26,9 +26,16 @@ class SslMode(StrEnum):
     verify_full = "verify-full"
 
 
+class Switch(StrEnum):
+    on = "on"
+    off = "off"
+
+
 _TLS, _PASSWORD = "TLS to the server", "Password of the user, never as an argument"
 
-Name = Annotated[str, typer.Argument(help="Name of the connection: what clients give as the database.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the connection: what clients give as the database.")
+]
 Host = Annotated[
     str | None, typer.Option("--host", help="Name, address or socket directory; several with commas.")
 ]
@@ -77,7 +84,7 @@ Timeout = Annotated[
     int | None, typer.Option("--connect-timeout", metavar="SECONDS", help="Time to reach it and log in.")
 ]
 Replication = Annotated[
-    bool | None, typer.Option("--replication/--no-replication", help="Whether clients may start replication.")
+    Switch | None, typer.Option("--replication", help="Whether clients may start replication. Default off.")
 ]
 
 
@@ -111,8 +118,7 @@ def add(
 ) -> None:
     """Register a PostgreSQL server.
 
-    Example: pgwitness connection add orders --host db.internal --database shop --user app
-    --password-env DB_PASSWORD --sslmode require
+    Example: pgwitness connection add orders --host db --database shop --user app --password-stdin
     """
     body = _fields(
         host=host,
@@ -255,6 +261,8 @@ def _fields(**given: Any) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not None}
     if "also_databases" in fields:
         fields["also_databases"] = parse_list(fields["also_databases"])
+    if "replication" in fields:
+        fields["replication"] = fields["replication"] is Switch.on
     if "results" in fields:
         fields["results"] = _results(fields["results"])
     return fields

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from enum import Enum, StrEnum
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -33,15 +36,28 @@ def docs(page: Annotated[Page, typer.Argument(help="Which page.")]) -> None:
 
 
 def cli_page() -> str:
-    """docs/cli.md."""
-    from pgwitness.cli import build
+    """docs/cli.md. Made from the signatures, so that it does not change with the version of Typer."""
+    from pgwitness.cli import COMMANDS, build
 
-    root = typer.main.get_command(build())
+    root = build()
+    groups = {str(group.name): group for group in root.registered_groups}
+    commands = {str(command.name): command for command in root.registered_commands}
     parts = [
         "# Commands",
         "Made by `pgwitness docs cli` from the commands themselves.",
-        *_command("pgwitness", root, top=True),
+        _text(root.info.help),
     ]
+    if root.registered_callback is not None:
+        parts += _parameters("pgwitness", root.registered_callback.callback, "COMMAND")
+    for name in COMMANDS:
+        if name in groups:
+            inner = groups[name].typer_instance
+            assert inner is not None
+            parts += [f"## pgwitness {name}", _text(inner.info.help)]
+            for command in inner.registered_commands:
+                parts += [f"### pgwitness {name} {command.name}", *_command(f"pgwitness {name}", command)]
+        elif name in commands and not commands[name].hidden:
+            parts += [f"## pgwitness {name}", *_command("pgwitness", commands[name])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -75,58 +91,72 @@ _SETTINGS_FOOT = """## Other variables of the environment
 | `PGWITNESS_DEBUG` | `1`: commands show where an error came from |"""
 
 
-def _command(path: str, command: Any, *, top: bool = False) -> Iterator[str]:
-    if command.hidden:
-        return
-    if not top:
-        yield f"{'##' if path.count(' ') == 1 else '###'} {path}"
-    yield inspect.cleandoc(command.help or "")
-    inner: dict[str, Any] = getattr(command, "commands", {})
-    if not inner or top:
-        yield from _parameters(path, command)
-    for name, each in inner.items():
-        yield from _command(f"{path} {name}", each)
+def _command(path: str, command: Any) -> Iterator[str]:
+    yield _text(command.help or command.callback.__doc__)
+    yield from _parameters(f"{path} {command.name}", command.callback)
 
 
-def _parameters(path: str, command: Any) -> Iterator[str]:
-    arguments = [each for each in command.params if each.param_type_name == "argument"]
-    options = [each for each in command.params if each.param_type_name == "option" and not each.hidden]
-    words = " ".join(
-        f"[{each.human_readable_name}]" if not each.required else each.human_readable_name
-        for each in arguments
-    )
-    yield f"```\n{path} {words}{' ' if words else ''}[OPTIONS]\n```"
-    rows = [f"| `{each.human_readable_name}` | {_cell(each.help)} |" for each in arguments]
-    rows += [f"| {_flags(each)} | {_cell(each.help)}{_default(each)} |" for each in options]
+def _parameters(path: str, function: Any, rest: str = "") -> Iterator[str]:
+    arguments: list[str] = []
+    rows: list[str] = []
+    hints = get_type_hints(function, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind, info = get_args(hints[name])
+        default = parameter.default
+        if isinstance(info, ArgumentInfo):
+            label = info.metavar or name.upper()
+            arguments.append(label if default is parameter.empty else f"[{label}]")
+            rows.insert(len(arguments) - 1, f"| `{label}` | {_cell(info.help)} |")
+        elif not info.hidden:
+            rows.append(f"| {_flags(name, kind, info)} | {_cell(info.help)}{_default(default)} |")
+    usage = " ".join([path, "[OPTIONS]", *arguments, rest]).strip()
+    yield f"```\n{usage}\n```"
     if rows:
         yield "\n".join(["| | |", "|---|---|", *rows])
 
 
-def _flags(option: Any) -> str:
-    flags = ", ".join(f"`{flag}`" for flag in [*option.opts, *option.secondary_opts])
-    if option.is_flag:
+def _flags(name: str, kind: Any, info: Any) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in info.param_decls or [f"--{name.replace('_', '-')}"])
+    plain: Any = next(each for each in get_args(kind) or [kind] if each is not NoneType)
+    if plain is bool:
         return flags
-    choices = getattr(option.type, "choices", None)
-    metavar = "\\|".join(str(getattr(each, "value", each)) for each in choices) if choices else option.metavar
-    return f"{flags} {_cell(metavar or option.type.name.upper())}"
+    if info.metavar:
+        return f"{flags} {_cell(info.metavar)}"
+    if issubclass(plain, Enum):
+        return f"{flags} {_cell('|'.join(str(each.value) for each in plain))}"
+    return f"{flags} {_VALUES.get(plain, 'TEXT')}"
 
 
-def _default(option: Any) -> str:
-    default = getattr(option.default, "value", option.default)
-    if option.required:
+_VALUES = {int: "N", float: "N", Path: "PATH"}
+
+
+def _default(default: Any) -> str:
+    if default is inspect.Parameter.empty:
         return " Required."
-    return "" if default in (None, "", False) or callable(default) else f" Default `{default}`."
+    value = getattr(default, "value", default)
+    return "" if value in (None, "", False) else f" Default `{value}`."
+
+
+def _text(help: Any) -> str:
+    """A docstring as paragraphs, examples as code."""
+    paragraphs = [" ".join(each.split()) for each in inspect.cleandoc(help or "").split("\n\n")]
+    return "\n\n".join(
+        f"Example: `{each.removeprefix('Example: ')}`" if each.startswith("Example: ") else each
+        for each in paragraphs
+    )
 
 
 def _cell(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("\\|", "|").replace("|", "\\|")
+    return " ".join((text or "").split()).replace("|", "\\|")
 
 
 def _section(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    from pydantic import BaseModel
+
     rows = ["| setting | variable | default | meaning |", "|---|---|---|---|"]
     inner: list[tuple[str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
-        if hasattr(field.default, "model_fields"):
+        if isinstance(field.default, BaseModel):
             inner.append((name, type(field.default)))
             continue
         full = f"{prefix}{name}"

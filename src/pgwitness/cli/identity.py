@@ -18,7 +18,9 @@ class Kind(StrEnum):
     human = "human"
 
 
-Name = Annotated[str, typer.Argument(help="Name of the identity: what clients give as the user.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the identity: what clients give as the user.")
+]
 Connections = Annotated[
     str,
     typer.Option("--connections", metavar="A,B|any", help="Connections by name; any: all, also later ones."),

@@ -25,7 +25,7 @@ def register(parent: typer.Typer) -> None:
 
 @app.command("issue")
 def issue(
-    identity: Annotated[str, typer.Argument(help="Name of the identity.")],
+    identity: Annotated[str, typer.Argument(metavar="IDENTITY", help="Name of the identity.")],
     ttl: Annotated[str, typer.Option("--ttl", metavar="TIME", help="90d, 12h, 30m or never.")] = "24h",
     connections: Annotated[
         str,
@@ -92,7 +92,7 @@ def list_all(
 
 @app.command("revoke")
 def revoke(
-    token: Annotated[str, typer.Argument(help="Public id of the token, as listed.")],
+    token: Annotated[str, typer.Argument(metavar="ID", help="Public id of the token, as listed.")],
     format: FormatOption = Format.table,
     state: State = None,
     config: Config = None,
