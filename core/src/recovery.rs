@@ -78,6 +78,10 @@ fn read_to_end(path: &Path, number: u32, bytes: &[u8]) -> io::Result<Recovery> {
     let at = at.min(bytes.len());
     let discarded_bytes = if closed { 0 } else { used(&bytes[at..]) };
     if !closed {
+        if discarded_bytes > 0 {
+            // Not readable as frames, but somebody may want to look at it.
+            fs::write(path.with_extension("torn"), &bytes[at..at + discarded_bytes as usize])?;
+        }
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(at as u64)?;
         file.write_all_at(&END, at as u64)?;

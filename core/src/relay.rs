@@ -115,16 +115,10 @@ impl Conversation {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
-        if let Some(order) = self.control.due(cx) {
-            return Poll::Ready(Stop::Ordered(order));
-        }
-        if let Some(stop) = self.poll_requests(cx) {
-            return Poll::Ready(stop);
-        }
-        match self.poll_answers(cx) {
-            Some(stop) => Poll::Ready(stop),
-            None => Poll::Pending,
-        }
+        let stop = self.poll_requests(cx).or_else(|| self.poll_answers(cx));
+        // After the answers: a ReadyForQuery among them may be what a drain waits for.
+        let stop = stop.or_else(|| self.control.due(cx).map(Stop::Ordered));
+        stop.map_or(Poll::Pending, Poll::Ready)
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Option<Stop> {

@@ -236,6 +236,8 @@ def test_a_torn_tail_is_discarded_counted_and_everything_before_it_kept(director
         assert (recovery.segment, recovery.offset) == (1, last)
         assert recovery.discarded_bytes <= cut - last
         assert (recovery.discarded_bytes > 0) == any(pristine[last:cut])
+        if recovery.discarded_bytes:
+            assert pristine[last:cut].startswith(segment.with_suffix(".torn").read_bytes())
         assert recovery.open_sessions == [(bytes([7]) * 16, 3)]
         tape.end_interrupted(bytes([7]) * 16, b"{}")
         tape.close()
