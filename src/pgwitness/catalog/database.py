@@ -5,14 +5,15 @@ What differs between SQLite and PostgreSQL is in this file and nowhere else in t
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text, update
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError
 from sqlalchemy.orm import Session
@@ -76,15 +77,21 @@ class Database:
             session.execute(update(RevisionRow).values(number=RevisionRow.number + 1))
 
     def revision(self) -> int:
-        """Changes when anything was decided anew. Cheap."""
-        with _explained(), self._engine.connect() as connection:
-            return int(connection.scalar(_REVISION) or 0)
+        """Changes when anything was decided anew. Asked several times a log-in, so it goes straight to the
+        driver.
+        """
+        with _explained(), closing(self._engine.raw_connection()) as connection:
+            try:
+                cursor = connection.cursor()
+                cursor.execute("SELECT number FROM revision")
+                row = cursor.fetchone()
+                cursor.close()
+            except self._engine.dialect.loaded_dbapi.Error as error:
+                raise UnavailableError(f"the catalog cannot be used: {error}") from error
+        return int(row[0]) if row else 0
 
     def close(self) -> None:
         self._engine.dispose()
-
-
-_REVISION = select(RevisionRow.number)
 
 
 @contextmanager
@@ -118,9 +125,8 @@ def _create_private(path: Path) -> None:
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = (
-        None  # transactions begin where _begin_sqlite says, not where the driver guesses
-    )
+    # Transactions begin where _begin_sqlite says, not where the driver guesses.
+    connection.isolation_level = None
     for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
         connection.execute(f"pragma {pragma}")
 
@@ -154,6 +160,7 @@ def _upgrade(connection: Connection) -> None:
     from alembic.config import Config
     from alembic.util import CommandError
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its plug-ins announce themselves
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
