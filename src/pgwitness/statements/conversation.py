@@ -118,7 +118,9 @@ class Conversation:
     def _current(self) -> Run | None:
         """The statement that the server works on."""
         request = self._head(QUERY, EXECUTE)
-        return None if request is None else self.runs.running(request)
+        if request is None or (request.kind == QUERY and request.answered()):
+            return None
+        return self.runs.running(request)
 
     def _parse_complete(self, payload: bytes, length: int, at: int) -> None:
         if request := self._head(PARSE):
@@ -175,11 +177,10 @@ class Conversation:
                 run.data.append(payload)
 
     def _copy_begins(self, payload: bytes, length: int, at: int) -> None:
-        if (request := self._head(QUERY, EXECUTE)) is None:
+        run = self._current()
+        if run is None or run.copy:  # a message that the parser did not understand may copy twice
             return
-        run = self.runs.running(request)
-        if run.copy:  # a message that the parser did not understand and that copies twice
-            return
+        request = self.queue[0]
         run.copy = "in"
         run.copy_index = request.copies_begun
         request.copies_begun += 1
@@ -256,19 +257,17 @@ class Conversation:
             self.runs.finish(request, run, "ok", at)
 
     def _ready(self, payload: bytes, length: int, at: int) -> None:
-        queue = self.queue
-        if not queue:
-            self.runs.ready(payload, at)
-            return
-        request = queue.popleft()
-        if request.kind == QUERY:
-            if (run := request.run) is not None:
-                self.runs.finish(request, run, "ok" if run.tags else "unfinished", at)
-        elif request.kind not in (SYNC, FUNCTION):
-            # An answer is missing: frames were lost. Everything up to the next boundary belongs to this
-            # ReadyForQuery.
-            while queue and request.kind not in (SYNC, QUERY, FUNCTION):
-                request = queue.popleft()
+        """What has no answer by now will get none: frames were lost, or the server broke the protocol."""
+        while self.queue:
+            request = self.queue.popleft()
+            if request.kind == QUERY and request.run is not None and request.run.tags:
+                run = request.run
+                self.runs.next_part(request, at)
+                self.runs.finish(request, run, "ok", at)
+            if request.kind in (QUERY, EXECUTE, FUNCTION):
+                unanswered.leave(self.runs, request, "unfinished")
+            if request.kind in (SYNC, QUERY, FUNCTION):
+                break
         self.runs.ready(payload, at)
 
     def _error(self, payload: bytes, length: int, at: int) -> None:

@@ -27,6 +27,7 @@ _IMMEDIATE = {
     "ALTER SYSTEM",
 }
 
+_ELSEWHERE = "prepared: another session may have committed it"
 _IDLE, _FAILED = 0x49, 0x45
 
 
@@ -103,7 +104,9 @@ class Transactions:
             if at is not None:
                 del ledger.savepoints[at:]
         elif tag == "PREPARE TRANSACTION":
-            ledger.prepared[(effect and effect.name) or ""] = (ledger.number, ledger.first, ledger.last)
+            name = (effect and effect.name) or ""
+            self._settle_prepared(name, "in_doubt", _ELSEWHERE)  # its name is free again: somebody ended it
+            ledger.prepared[name] = (ledger.number, ledger.first, ledger.last)
             ledger.current = ledger.explicit = False
             return "open"
         elif tag in ("COMMIT PREPARED", "ROLLBACK PREPARED") and effect:
@@ -161,7 +164,7 @@ class Transactions:
 
     def abandon_prepared(self) -> None:
         for name in list(self.ledger.prepared):
-            self._settle_prepared(name, "in_doubt", "prepared: another session may have committed it")
+            self._settle_prepared(name, "in_doubt", _ELSEWHERE)
 
     def _end(self, outcome: Outcome, reason: str | None, effect: Effect | None) -> Outcome:
         ledger = self.ledger
