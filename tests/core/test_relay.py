@@ -67,7 +67,9 @@ class Bench:
         self.directory = directory
         self.engine = Engine(loop.create_future, 2)
         loop.add_reader(self.engine.fileno(), self.engine.drain)
-        self.tape = Tape(directory, segment_bytes=4 << 20, durability="disk" if durability == "disk" else "process")
+        self.tape = Tape(
+            directory, segment_bytes=4 << 20, durability="disk" if durability == "disk" else "process"
+        )
         self.listener: Listener = self.engine.listen("127.0.0.1", 0)
         self.servers: list[asyncio.Server] = []
         self.writers: list[asyncio.StreamWriter] = []

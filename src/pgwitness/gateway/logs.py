@@ -8,6 +8,13 @@ import logging
 import sys
 
 import structlog
+import structlog.tracebacks
+
+
+# Without local variables: among them are passwords, tokens and the data of clients.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -34,7 +41,7 @@ def configure(level: int = logging.INFO) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                _TRACEBACKS,
                 structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
             ],
         )
