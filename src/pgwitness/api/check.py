@@ -31,6 +31,7 @@ IDENTITY = "pgwitness-check"
 _LIFETIME = timedelta(minutes=2)
 _CONNECT_SECONDS = 30
 _RECORD_SECONDS = 10.0
+_LATEST = 50  # other checks may run at the same time
 
 
 class CheckResult(BaseModel):
@@ -126,10 +127,10 @@ def _reachable(host: str) -> str:
 
 
 def _recorded(services: Services, name: str, word: str, since: float) -> dict[str, Any]:
-    filters = Filters(identity=IDENTITY, connection=name, match=word)
+    filters = Filters(identity=IDENTITY, connection=name)
     while True:
-        for statement in iterate_statements(services.index, filters, limit=1):
-            if statement.status not in ("unfinished",):
+        for statement in iterate_statements(services.index, filters, limit=_LATEST, newest=True):
+            if word in statement.sql and statement.status != "unfinished":
                 document: dict[str, Any] = msgspec.to_builtins(statement)
                 return document
         if time.monotonic() - since > _RECORD_SECONDS:
