@@ -1,4 +1,4 @@
-"""The relay between real sockets: recorded before forwarded, nothing lost, both ends closed whatever happens."""
+"""The relay between real sockets: recorded first, then forwarded, nothing lost, both ends closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tape as docs/tape-format.md promises it: order, recovery, refusal, and nothing read that was not written."""
+"""The tape as docs/tape-format.md promises it: order, recovery, refusal, no invention."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_a_torn_tail_is_discarded_counted_and_everything_before_it_kept(director
     last = frames[-1][4] & 0xFFFFFFFF
     end = last + 48 + len(b"three")
     for cut in range(last, end):
-        # What stands on disk when a copy stopped here; the length, stored last, is there in the worst case only.
+        # What stands there when a copy stopped here; in the worst case with the length, stored last.
         segment.write_bytes(pristine[:cut] + bytes(len(pristine) - cut))
         for other in directory.glob("*.tape"):
             if other != segment:
@@ -245,7 +245,7 @@ def test_a_torn_tail_is_discarded_counted_and_everything_before_it_kept(director
 
 
 def test_a_segment_whose_header_never_reached_the_disk_is_given_up(directory: Path) -> None:
-    segment, frames = written(directory, [b"one"])
+    written(directory, [b"one"])
     lost = directory / "0000000002.tape"
     lost.write_bytes(bytes(64) + b"x" + bytes(1000))
     tape = Tape(directory, segment_bytes=SMALLEST)

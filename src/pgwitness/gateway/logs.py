@@ -10,7 +10,6 @@ import sys
 import structlog
 import structlog.tracebacks
 
-
 # Without local variables: among them are passwords, tokens and the data of clients.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
