@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import tape_files
 
 from pgwitness import _core
+from support import tape_files
 
 ONE, TWO = uuid.UUID(int=1).bytes, uuid.UUID(int=2).bytes
 
@@ -70,6 +70,9 @@ def test_every_flipped_byte_of_a_frame_is_found(tmp_path: Path) -> None:
     offset = position & 0xFFFFFFFF
     for at in range(offset, offset + 56):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
-        for reader, error in ((_core.TapeReader, _core.TapeCorrupt), (tape_files.TapeReader, tape_files.Corrupt)):
+        for reader, error in (
+            (_core.TapeReader, _core.TapeCorrupt),
+            (tape_files.TapeReader, tape_files.CorruptError),
+        ):
             with pytest.raises(error):
                 _frames(reader(tmp_path))

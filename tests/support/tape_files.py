@@ -19,7 +19,7 @@ STARTED, CLIENT, SERVER, ELIDED, EVENT, ENDED, RECORDER, ROSTER = range(1, 9)
 Frame = tuple[bytes, int, int, int, int, bytes]
 
 
-class Corrupt(Exception):
+class CorruptError(Exception):
     """As _core.TapeCorrupt."""
 
 
@@ -145,7 +145,7 @@ class TapeReader:
                     length, checksum, session, sequence, time, kind = FRAME.unpack(head)
                     payload = data[at + FRAME.size : at + FRAME.size + length]
                     if length > LARGEST or zlib.crc32(data[at + 8 : at + FRAME.size + length]) != checksum:
-                        raise Corrupt(f"segment {number} offset {offset + at}: checksum")
+                        raise CorruptError(f"segment {number} offset {offset + at}: checksum")
                     at += FRAME.size + _padded(length)
                     self.position = number << 32 | (offset + at)
                     yield (

@@ -54,11 +54,12 @@ class Batch:
         else:
             found = [row for seq, row in rows.items() if first <= seq <= last]
         for row in found:
-            settle(row, event.outcome, event.reason)
+            settle(row, event)
         if len(found) <= last - first:
             self.settled.append(
                 {
-                    "number": number,
+                    "of": number,
+                    "in_transaction": event.number,
                     "first": first,
                     "last": last,
                     "new_outcome": event.outcome,

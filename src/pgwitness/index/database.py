@@ -29,11 +29,12 @@ def connect(path: Path, *, writer: bool) -> Engine:
 
 
 _WRITER = (
+    "page_size = 16384",
     "journal_mode = WAL",
     # Losing the last transactions in a power failure is no loss: the indexer reads the tape on from where
     # they ended.
     "synchronous = NORMAL",
-    "wal_autocheckpoint = 8000",
+    "wal_autocheckpoint = 2000",
     "cache_size = -65536",
     "temp_store = MEMORY",
 )

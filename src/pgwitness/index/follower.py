@@ -15,14 +15,14 @@ from typing import Any
 
 import msgspec
 
-from pgwitness._core import KIND_RECORDER, KIND_ROSTER, KIND_SESSION_STARTED, Frame
+from pgwitness._core import KIND_RECORDER, KIND_ROSTER, KIND_SESSION_STARTED
 from pgwitness.index import times
 from pgwitness.index.batch import Batch
 from pgwitness.index.rows import to_row
 from pgwitness.index.tape import Damage, TapeFollower, instance
 from pgwitness.index.tracked import Tracked
 from pgwitness.index.writer import IndexWriter, Resume
-from pgwitness.statements.assembler import SessionAssembler
+from pgwitness.statements.assembler import Frame, SessionAssembler
 from pgwitness.statements.model import (
     Event,
     SessionEnded,
@@ -79,7 +79,7 @@ class Follower:
         self._dirty: set[Tracked] = set()
         self._changed: set[Tracked] = set()
         self._gone: set[int] = set()
-        self._active: set[Tracked] = set()
+        self._active = set(self._open.values())
         """Sessions in which something happened since what runs in them was last shown."""
         self._damaged = -1
         self._stored = resume.position

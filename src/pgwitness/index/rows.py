@@ -5,7 +5,15 @@ from typing import Any
 
 import msgspec
 
-from pgwitness.statements.model import Copy, Outcome, Parameter, Protocol, Result, Statement, Transaction
+from pgwitness.statements.model import (
+    Copy,
+    Parameter,
+    Protocol,
+    Result,
+    Statement,
+    Transaction,
+    TransactionSettled,
+)
 
 COLUMNS = (
     "session",
@@ -26,7 +34,7 @@ COLUMNS = (
 numbers it.
 """
 
-SEQ = COLUMNS.index("seq")
+TRANSACTION = COLUMNS.index("transaction")
 OUTCOME = COLUMNS.index("outcome")
 REASON = COLUMNS.index("reason")
 TEXT = COLUMNS.index("text")
@@ -133,8 +141,8 @@ def to_statement(row: Sequence[Any], session: Mapping[str, Any]) -> Statement:
     )
 
 
-def settle(row: Row, outcome: Outcome, reason: str | None) -> None:
+def settle(row: Row, event: TransactionSettled) -> None:
     """What became of a statement that was given out as open; an outcome once settled never changes."""
-    if row[OUTCOME] == "open":
-        row[OUTCOME] = outcome
-        row[REASON] = reason
+    if row[OUTCOME] == "open" and row[TRANSACTION] == event.number:
+        row[OUTCOME] = event.outcome
+        row[REASON] = event.reason

@@ -10,7 +10,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgwitness._core import Frame, TapeCorrupt, TapeReader
+from pgwitness._core import TapeCorrupt, TapeReader
+from pgwitness.statements.assembler import Frame
 
 SEGMENT_HEADER = 64
 _FRAME_HEADER = 48

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from pgwitness._core import KIND_SERVER, KIND_SESSION_ENDED, Frame
+from pgwitness._core import KIND_SERVER, KIND_SESSION_ENDED
 from pgwitness.index import times
-from pgwitness.statements.assembler import SessionAssembler
+from pgwitness.statements.assembler import Frame, SessionAssembler
 from pgwitness.statements.model import Statement, StatementRecorded, TransactionSettled
 
 _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})

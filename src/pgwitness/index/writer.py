@@ -60,7 +60,7 @@ class IndexWriter:
     def resume(self) -> Resume:
         """What the last ``snapshot`` left; position 0 in a new index."""
         with self.transaction() as connection:
-            meta = dict(connection.execute(select(tables.meta.c.name, tables.meta.c.value)).tuples().all())
+            meta = {row.name: row.value for row in connection.execute(select(tables.meta))}
             rows = connection.execute(select(tables.snapshots)).all()
         return Resume(
             int(meta.get("resume", 0)),
@@ -214,7 +214,8 @@ _WIDEN = _span.on_conflict_do_update(
 )
 _SETTLE = (
     update(tables.statements)
-    .where(tables.statements.c.session == bindparam("number"))
+    .where(tables.statements.c.session == bindparam("of"))
+    .where(tables.statements.c.transaction == bindparam("in_transaction"))
     .where(tables.statements.c.seq.between(bindparam("first"), bindparam("last")))
     .where(tables.statements.c.outcome == text("'open'"))
     .values(outcome=bindparam("new_outcome"), reason=bindparam("new_reason"))

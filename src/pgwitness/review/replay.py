@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from pgwitness._core import KIND_SESSION_ENDED, Frame, TapeReader
+from pgwitness._core import KIND_SESSION_ENDED, TapeReader
 from pgwitness.index.filters import Filters
 from pgwitness.index.store import IndexReader, SessionDetail
-from pgwitness.statements.assembler import assemble
+from pgwitness.statements.assembler import Frame, assemble
 from pgwitness.statements.model import Statement, StatementRecorded
 
 
