@@ -19,6 +19,7 @@ def test_the_first_source_that_says_something_wins(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PGWITNESS_HTTP_PORT", "2")
     monkeypatch.setenv("PGWITNESS_PORT", "2")
     monkeypatch.setenv("PGWITNESS_LIMITS__SESSIONS", "2")
+    monkeypatch.setenv("PGWITNESS_HOST", "")
     settings = load(file, port=3, host=None)
     assert (settings.port, settings.http_port, settings.host, settings.tunnel_port) == (3, 2, "file", 7433)
     assert (settings.limits.sessions, settings.limits.idle_seconds) == (2, 1)

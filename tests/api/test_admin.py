@@ -1,9 +1,13 @@
+import dataclasses
 from typing import Any
 
 import httpx
 import pytest
 
 from pgwitness.api.services import Services
+from pgwitness.catalog.models import Secret
+from pgwitness.config import Settings
+from pgwitness.errors import ConflictError
 
 SERVER = {"host": "db.example", "database": "shop", "user": "app"}
 AS_JSON = {"content-type": "application/json"}
@@ -117,6 +121,36 @@ def test_the_audit_names_who_did_what(local: httpx.Client) -> None:
     )
     assert newest["actor"].startswith("local:")
     assert local.get("/audit", params={"before": newest["id"]}).json() == [oldest]
+
+
+def test_changes_go_on_the_tape_where_there_is_one(settings: Settings, services: Services) -> None:
+    recorded: list[dict[str, Any]] = []
+    dataclasses.replace(services, record_event=recorded.append)
+    services.catalog.connections.add("orders", SERVER | {"password": Secret(PASSWORD)}, actor="ops")
+    assert recorded == [
+        {
+            "event": "administered",
+            "actor": "ops",
+            "action": "connection.add",
+            "subject": "orders",
+            "details": SERVER | {"password": "set"},
+        }
+    ]
+    with pytest.raises(ConflictError):
+        services.catalog.connections.add("orders", SERVER, actor="ops")
+    assert len(recorded) == 1
+
+
+def test_a_tape_that_refuses_does_not_undo_a_change(
+    services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(event: dict[str, Any]) -> None:
+        raise OSError("no room")
+
+    dataclasses.replace(services, record_event=refuse)
+    services.catalog.identities.add("agent", actor="ops")
+    assert "not on the tape: no room" in caplog.text
+    assert services.catalog.identities.get("agent").name == "agent"
 
 
 def test_a_check_without_a_gateway_says_so(local: httpx.Client) -> None:

@@ -4,6 +4,7 @@ runs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from pgwitness.catalog.store import Catalog
 from pgwitness.config import Settings
 from pgwitness.identity.directory import Directory
 from pgwitness.index.store import IndexReader
+
+_log = logging.getLogger(__name__)
 
 
 class LiveSessions(Protocol):
@@ -37,9 +40,23 @@ class Services:
     live: LiveSessions | None = None
     """None: no gateway runs in this process."""
     record_event: Callable[[dict[str, Any]], None] | None = None
-    """Puts an event of the gateway on the tape."""
+    """Puts an event of the gateway on the tape. Then the tape also tells who administered what."""
     postgres_address: tuple[str, int] | None = None
     """Where the gateway serves PostgreSQL clients."""
+
+    def __post_init__(self) -> None:
+        if self.record_event is not None:
+            self.catalog.observe(self._record_change)
+
+    def _record_change(self, change: dict[str, Any]) -> None:
+        """The change is made and in the audit by now, so that a tape which refuses must not make it
+        look undone.
+        """
+        assert self.record_event is not None
+        try:
+            self.record_event({"event": "administered", **change})
+        except OSError as error:
+            _log.error("an administrative change is in the audit, but not on the tape: %s", error)
 
     def close(self) -> None:
         self.directory.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,13 +32,14 @@ class Change:
     def __init__(self, session: Session, actor: str) -> None:
         self.session = session
         self.at = datetime.now(UTC)
+        self.entries: list[dict[str, Any]] = []
         self._actor = actor
 
     def log(self, action: str, subject: str, **details: Any) -> None:
         """Write the change to the audit, in the same transaction. Never give a secret."""
-        self.session.add(
-            AuditRow(at=self.at, actor=self._actor, action=action, subject=subject, details=details)
-        )
+        entry = {"actor": self._actor, "action": action, "subject": subject, "details": details}
+        self.session.add(AuditRow(at=self.at, **entry))
+        self.entries.append(entry)
 
 
 class Database:
@@ -46,6 +47,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """Open it, made if need be and brought up to date. Raises InvalidError, UnavailableError."""
+        self.observer: Callable[[dict[str, Any]], None] | None = None
         try:
             address = make_url(url)
         except ArgumentError:
@@ -72,9 +74,13 @@ class Database:
     def change(self, actor: str) -> Iterator[Change]:
         """A transaction that others notice: it counts the revision on."""
         with self.write() as session:
-            yield Change(session, actor)
+            change = Change(session, actor)
+            yield change
             session.flush()
             session.execute(update(RevisionRow).values(number=RevisionRow.number + 1))
+        if self.observer is not None:
+            for entry in change.entries:
+                self.observer(entry)
 
     def revision(self) -> int:
         """Changes when anything was decided anew. Asked several times a log-in, so it goes straight to the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +37,12 @@ class Catalog:
     def revision(self) -> int:
         """Another number whenever something was decided since."""
         return self._database.revision()
+
+    def observe(self, observer: Callable[[dict[str, Any]], None]) -> None:
+        """Have it told of every change that this process makes, after it is made: actor, action,
+        subject, details.
+        """
+        self._database.observer = observer
 
     def log(self, actor: str, action: str, subject: str, **details: Any) -> None:
         """Put an administrative act into the audit that changes nothing in the catalog."""
