@@ -88,7 +88,8 @@ class Replay:
             told = Text.assemble(
                 told, " · " if told else "", statement_view.outcome(statement.transaction.outcome)
             )
-        self._line(None, Text.assemble((f"{bar}      → ", "dim"), told))
+        if not (inside and goes_on and statement.tag == statement.sql.rstrip(";").upper()):
+            self._line(None, Text.assemble((f"{bar}      → ", "dim"), told))
         if statement.result and not isinstance(statement.result.data, msgspec.UnsetType):
             self._rows(statement.result, bar)
         if inside and not goes_on:
@@ -105,7 +106,7 @@ class Replay:
             table.add_row(
                 *(Text("NULL", "dim") if cell is None else Text(text.one_line(cell)) for cell in row)
             )
-        self._console.print(Padding(table, (0, 0, 0, 24)))
+        self._console.print(Padding(table, (0, 0, 0, 24), expand=False))
         if not result.complete:
             self._line(
                 None, Text(f"{bar}        {result.rows_recorded:,} rows recorded, there were more", "dim")

@@ -92,7 +92,7 @@ def of_statements(connection: Connection, filters: Filters) -> Iterator[ColumnEl
         yield _STATEMENT.rows >= filters.min_rows
     if filters.match is not None:
         holding = select(_TEXT.number).where(_TEXT.sql.icontains(filters.match, autoescape=True))
-        yield exists(holding.where(_TEXT.number == _STATEMENT.text))
+        yield exists(holding.where(_TEXT.number == _STATEMENT.text).correlate(tables.statements))
     if filters.table is not None:
         naming = tables.statement_tables.c
         yield exists(

@@ -5,7 +5,7 @@ reached the server; sessions newest first. An index that is not there yet reads 
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -24,6 +24,8 @@ from pgwitness.statements.model import Statement
 
 PAGE = 1000
 """Statements fetched at a time by ``iterate``."""
+PAGE_CHARACTERS = 16_000_000
+"""A page of longer statements ends early: this bounds the memory that a page takes."""
 
 T = TypeVar("T")
 
@@ -153,10 +155,9 @@ class IndexReader:
             query = queries.select_statements(connection, filters)
             if cursor is not None:
                 query = query.where(queries.beyond(cursor, filters, backwards=newest))
-            rows = connection.execute(query.order_by(*queries.order(filters, newest)).limit(limit + 1)).all()
-            more = queries.cursor_of(rows[limit - 1]) if len(rows) > limit else None
-            kept = rows[:limit]
-            return Page([_statement(row) for row in (reversed(kept) if newest else kept)], more)
+            found = connection.execute(query.order_by(*queries.order(filters, newest)).limit(limit + 1))
+            rows, more = _page(found, limit)
+            return Page([_statement(row) for row in (reversed(rows) if newest else rows)], more)
 
     def iterate(
         self, filters: Filters, *, limit: int | None = None, newest: bool = False
@@ -234,6 +235,18 @@ def _check_schema(engine: Engine) -> None:
             f"the index has schema {schema}, this pgwitness has {tables.SCHEMA}",
             hint="Start the gateway, or run: pgwitness index rebuild",
         )
+
+
+def _page(found: Iterable[Row[Any]], limit: int) -> tuple[list[Row[Any]], str | None]:
+    """Rows up to ``limit`` or a size, and the cursor after them if there are more."""
+    rows: list[Row[Any]] = []
+    characters = 0
+    for row in found:
+        if len(rows) == limit or characters > PAGE_CHARACTERS:
+            return rows, queries.cursor_of(rows[-1])
+        rows.append(row)
+        characters += len(row.sql) + len(row.rest)
+    return rows, None
 
 
 def _statement(row: Row[Any]) -> Statement:

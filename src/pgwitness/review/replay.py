@@ -29,7 +29,8 @@ def replay(
 
 def _replay(index: IndexReader, tape: Path, found: SessionDetail, results: bool) -> Iterator[dict[str, Any]]:
     session = found.session
-    yield {"kind": "session", **msgspec.to_builtins(session), "header": found.header}
+    # The identity's kind is in the header.
+    yield {**msgspec.to_builtins(session), "kind": "session", "header": found.header}
     statements = index.iterate(Filters(session=session.session))
     if results:
         statements = _with_results(statements, tape, found)
