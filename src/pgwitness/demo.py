@@ -262,7 +262,7 @@ def _verdict(statements: list[Statement]) -> Text:
         for early in statements:
             if early["sql"] == late["sql"] and early["seq"] < late["seq"]:
                 return Text(
-                    f"Statement {late['seq']} is the mistake: the statement of {early['seq']}, prepared once, "
+                    f"Statement {late['seq']} is the mistake: that of {early['seq']}, prepared once, "
                     f"run with {_values(late)}. {late['rows']:,} rows, {late['transaction']['outcome']}.",
                     style="red",
                 )
@@ -280,9 +280,9 @@ def _next_steps(console: Console, state: Path, session: str) -> None:
     )
     console.print("Go on (the record is readable with the gateway running and without it):")
     for why, command in steps:
-        line = Text(f"  {command}")
-        line.append(f"  # {why}" if why else "", style="dim")
-        console.print(line, soft_wrap=True)
+        if why:
+            console.print(f"  # {why}", style="dim", highlight=False)
+        console.print(f"  {command}", soft_wrap=True, highlight=False)
 
 
 def _wait(console: Console, web: str, dsn: str) -> None:
