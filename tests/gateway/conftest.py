@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -114,6 +115,35 @@ async def dial() -> AsyncIterator[Callable[[Running], Any]]:
         await client.close()
 
 
+@pytest.fixture
+async def scripted_server() -> AsyncIterator[Callable[..., Any]]:
+    """``port = await scripted_server(script)``: answers what it gets first with ``script``, then closes."""
+    servers: list[asyncio.Server] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def start(script: bytes, *, close_after: float = 0.2) -> int:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tasks.add(asyncio.current_task())  # type: ignore[arg-type]
+            try:
+                await reader.read(1000)
+                writer.write(script)
+                await asyncio.sleep(close_after)
+            finally:
+                writer.transport.abort()
+
+        servers.append(await asyncio.start_server(serve, "127.0.0.1", 0))
+        port: int = servers[-1].sockets[0].getsockname()[1]
+        return port
+
+    yield start
+    for server in servers:
+        server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
+
+
 MakeGateway = Callable[..., Any]
 
 
@@ -123,8 +153,13 @@ async def make_gateway(state: Path) -> AsyncIterator[MakeGateway]:
 
     @asynccontextmanager
     async def make(**settings: Any) -> AsyncIterator[Running]:
-        given = {"limits": {"drain_seconds": 2}, "tape": {"segment_bytes": 4 << 20}, **settings}
-        running = Running(Settings(state=state, port=0, http_port=0, **given))
+        given = {
+            "port": 0,
+            "limits": {"drain_seconds": 2},
+            "tape": {"segment_bytes": 4 << 20},
+            **settings,
+        }
+        running = Running(Settings(state=state, **given))
         await running.gateway.start()
         try:
             yield running

@@ -83,6 +83,7 @@ async def _admit(
     authenticated()
     if isinstance(packet, CancelRequest):
         await _cancel(house, packet, attempt)
+        await stream.close()  # in order: under TLS, libpq takes anything less for a failure
         return None
     house.registry.take_place()
     try:
