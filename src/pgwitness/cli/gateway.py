@@ -50,7 +50,6 @@ def gateway(
 
 async def _run(settings: Settings, config: Path | None) -> None:
     from pgwitness.api.app import create_app
-
     from pgwitness.api.services import Services, open_services
     from pgwitness.gateway import logs
     from pgwitness.gateway.server import Gateway
