@@ -41,7 +41,7 @@ def pgwitness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Pgwitness:
     for name in ("PGWITNESS_URL", "PGWITNESS_TOKEN", "PGWITNESS_CONFIG", "PGWITNESS_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # not deleted, so that what a command sets is undone after the test
     monkeypatch.setenv("PGWITNESS_STATE", str(tmp_path / "state"))
     return Pgwitness(capsys)
 
