@@ -3,6 +3,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pgwitness.catalog.secrets import open_box
 from pgwitness.catalog.store import Catalog
@@ -182,6 +184,29 @@ def test_last_use_is_written(catalog: Catalog, directory: Directory) -> None:
     assert catalog.tokens.get(principal.token_id).last_used_at is None
     directory.close()
     assert catalog.tokens.get(principal.token_id).last_used_at is not None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@given(st.text(st.characters(), max_size=80), st.text(st.characters(), max_size=80))
+def test_whatever_a_stranger_sends_is_an_answer(
+    catalog: Catalog, directory: Directory, name: str, database: str
+) -> None:
+    assert directory.login_material(name).verifiers == []
+    with pytest.raises(AuthenticationFailed):
+        directory.principal(name, database)
+    stranger = Principal("root", "", "human", "x", None)
+    with pytest.raises(ClientError):
+        directory.authorize(stranger, database)
+    with pytest.raises(AuthenticationFailed):
+        directory.bearer(name.encode("utf-8", "replace").decode("latin-1"))
+
+
+@pytest.mark.parametrize("name", ["\udcff", "a\0b", "x" * 1_000_000, ""])
+def test_names_that_no_database_takes(directory: Directory, catalog: Catalog, name: str) -> None:
+    assert directory.login_material(name) == directory.login_material(name)
+    principal = log_in(catalog, directory, "root")
+    with pytest.raises(UnknownDatabase):
+        directory.authorize(principal, name)
 
 
 def test_verifiers_do_not_show_their_keys(catalog: Catalog, directory: Directory) -> None:

@@ -16,9 +16,14 @@ INTERNAL_PREFIX = "pgwitness-"
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
 
 
+def is_name(text: str) -> bool:
+    """Whether anything could have that name: strangers send what they like, also what no database takes."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(kind: str, name: str) -> str:
     """The name, if it may be the name of a new ``kind`` (connection or identity). Raises InvalidError."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidError(
             f"{name[:80]!r} cannot be the name of {_article(kind)} {kind}",
             hint="a name has up to 63 characters: letters, digits, '.', '_' and '-'; "

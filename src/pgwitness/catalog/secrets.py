@@ -55,7 +55,7 @@ class SecretBox:
         Existing identities get the same salt as unknown ones would, so a salt never tells whether a name is
         known, and does not change when the identity is added.
         """
-        return hmac.digest(self._salts, name.encode(), hashlib.sha256)[:SALT_BYTES]
+        return hmac.digest(self._salts, name.encode(errors="surrogatepass"), hashlib.sha256)[:SALT_BYTES]
 
 
 def open_box(key: Secret | None, key_file: Path) -> SecretBox:

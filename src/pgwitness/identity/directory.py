@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from pgwitness.catalog.accounts import Account, Credential
 from pgwitness.catalog.identities import SCRAM_ITERATIONS
 from pgwitness.catalog.models import ANY, Connection, IdentityKind
+from pgwitness.catalog.names import is_name
 from pgwitness.catalog.store import Catalog
 from pgwitness.errors import AuthenticationFailed, PermissionDenied, UnknownDatabase
 from pgwitness.identity import tokens
@@ -124,7 +125,7 @@ class Directory:
         credential = account.credentials.get(principal.token_id) if account else None
         if account is None or credential is None:
             raise _not_granted(principal.identity, name)
-        connection = self._ask("connection", name, self._catalog.connections.find)
+        connection = self._ask("connection", name, self._catalog.connections.find) if is_name(name) else None
         if connection is None and account.may_use_any(credential):
             raise UnknownDatabase(
                 f'connection "{name}" is not registered',
@@ -188,7 +189,7 @@ class Directory:
         return Principal(account.name, account.id, account.kind, credential.token_id, credential.on_behalf_of)
 
     def _account(self, name: str) -> Account | None:
-        return self._ask("account", name, self._catalog.accounts.by_name)
+        return self._ask("account", name, self._catalog.accounts.by_name) if is_name(name) else None
 
     def _account_of(self, token_id: str) -> Account | None:
         return self._ask("account of", token_id, self._catalog.accounts.by_token)
