@@ -107,7 +107,7 @@ def test_times_are_exact_at_both_ends(reader: IndexReader) -> None:
 
 
 def test_a_statement_that_begins_long_after_its_message_has_a_time_of_its_own(tmp_path: Path) -> None:
-    """As in ``SELECT pg_sleep(60); UPDATE …``: its place in the order is its message's, its time is its own."""
+    """As in ``SELECT pg_sleep(60); UPDATE …``: it has its place in the order from its message."""
     talk = tapes.dialogue(1)
     talk.client(query("SELECT pg_sleep(60); UPDATE a SET b = 1"))
     with tapes.Recording(tmp_path, [talk]) as recording:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,11 +30,12 @@ def dialogue(number: int, **header: object) -> Dialogue:
 
 
 class Recording:
-    """Dialogues on a tape, in any interleaving. Frames of the n-th get the n-th session's id."""
+    """Dialogues on a tape, in any interleaving, each under the id in its header."""
 
     def __init__(self, state: Path, dialogues: Sequence[Dialogue], *, segment_bytes: int = 1 << 20) -> None:
         self.dialogues = dialogues
         self.writer = TapeWriter(state / "tape", segment_bytes=segment_bytes)
+        self._ids = [uuid.UUID(json.loads(talk.frames[0][5])["session"]).bytes for talk in dialogues]
         self._next = [0] * len(dialogues)
         self._time = dialogues[0].frames[0][3] if dialogues else 0
 
@@ -49,7 +51,7 @@ class Recording:
         left = self.dialogues[number].frames[at:]
         for _, _, kind, _, _, payload in left if frames is None else left[:frames]:
             self._time += 1_000_000
-            self.writer.append(session_id(number).bytes, kind, self._time, payload)
+            self.writer.append(self._ids[number], kind, self._time, payload)
             self._next[number] += 1
 
     def put_all(self, order: Sequence[int] = ()) -> "Recording":
@@ -114,8 +116,8 @@ def differences(
 _DUMP = {
     "sessions": "SELECT * FROM sessions ORDER BY number",
     "statements": """
-        SELECT s.session, s.seq, s.position, s.started, s.duration, s.command, s.status, s.rows, s."transaction",
-               s.outcome, s.reason, t.sql, s.rest
+        SELECT s.session, s.seq, s.position, s.started, s.duration, s.command, s.status, s.rows,
+               s."transaction", s.outcome, s.reason, t.sql, s.rest
         FROM statements s JOIN texts t ON t.number = s.text ORDER BY s.session, s.seq""",
     "tables": """
         SELECT n.name, t.session, t.seq FROM statement_tables t JOIN table_names n ON n.number = t."table"

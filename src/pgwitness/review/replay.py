@@ -6,12 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pgwitness._core import KIND_SESSION_ENDED, TapeReader
 from pgwitness.index.filters import Filters
 from pgwitness.index.store import IndexReader, SessionDetail
 from pgwitness.statements.assembler import Frame, assemble
 from pgwitness.statements.model import Statement, StatementRecorded
+
+Rows = list[list[str | None]]
+
+HELD_CHARACTERS = 64_000_000
+"""Rows held until it is their statement's turn. Beyond that, a portal that is still open is shown without
+its rows."""
+_EACH = 100
 
 
 def replay(
@@ -51,16 +59,36 @@ def _replay(index: IndexReader, tape: Path, found: SessionDetail, results: bool)
 
 
 def _with_results(statements: Iterator[Statement], tape: Path, found: SessionDetail) -> Iterator[Statement]:
-    """The index knows what became of each statement, the tape has its rows; both come in the order of seq."""
+    """The index knows what became of each statement, the tape has its rows. From the tape a statement comes
+    when it is complete, and a portal that is fetched in pages is complete late: what comes before its turn is
+    held."""
     assembled = assemble(_frames(tape, found), keep_results=True)
-    again = (event.statement for event in assembled if isinstance(event, StatementRecorded))
-    ahead = next(again, None)
+    arriving = (event.statement for event in assembled if isinstance(event, StatementRecorded))
+    held: dict[int, Rows] = {}
+    size = 0
     for statement in statements:
-        while ahead is not None and ahead.seq < statement.seq:
-            ahead = next(again, None)
-        if ahead is not None and ahead.seq == statement.seq and statement.result and ahead.result:
-            statement.result.data = ahead.result.data
+        while statement.result and statement.seq not in held and size < HELD_CHARACTERS:
+            arrived = next(arriving, None)
+            if arrived is None:
+                break
+            if arrived.seq >= statement.seq:
+                held[arrived.seq] = rows = _rows_of(arrived)
+                size += _size(rows)
+        if statement.seq in held:
+            rows = held.pop(statement.seq)
+            size -= _size(rows)
+            if statement.result:
+                statement.result.data = rows
         yield statement
+
+
+def _rows_of(statement: Statement) -> Rows:
+    data = statement.result.data if statement.result else UNSET
+    return [] if isinstance(data, UnsetType) else data
+
+
+def _size(rows: Rows) -> int:
+    return _EACH + sum(len(cell) for row in rows for cell in row if cell is not None)
 
 
 def _frames(tape: Path, found: SessionDetail) -> Iterator[Frame]:

@@ -1,0 +1,58 @@
+"""A session as JSON Lines and as CSV."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from pgwitness.errors import InvalidError, NotFoundError
+from pgwitness.index.store import IndexReader
+from pgwitness.review.export import CSV_COLUMNS, export_session
+from support import tapes
+from support.dialogue import answers, extended, sync
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> IndexReader:
+    talk = tapes.dialogue(1)
+    talk.client(extended('UPDATE a SET b = $1, c = $2\nWHERE d = "x"', (b"v,\n", None), (25, 23)), sync())
+    talk.server(answers("UPDATE 2")).run("SELECT 1", "SELECT 1")
+    tapes.record(tmp_path, talk)
+    return tapes.index(tmp_path)
+
+
+def _export(reader: IndexReader, format: str) -> str:
+    with_end = "".join(export_session(reader, str(tapes.session_id(1)), format))
+    reader.close()
+    return with_end
+
+
+def test_json_lines_are_the_documents(reader: IndexReader) -> None:
+    documents = [json.loads(line) for line in _export(reader, "jsonl").splitlines()]
+    assert [document["seq"] for document in documents] == [1, 2]
+    assert documents[0]["parameters"][1] == {"type": "int4", "value": None, "format": "text"}
+
+
+def test_csv_has_the_documented_columns(reader: IndexReader) -> None:
+    first, second = csv.DictReader(io.StringIO(_export(reader, "csv")))
+    assert tuple(first) == CSV_COLUMNS
+    assert first["sql"] == 'UPDATE a SET b = $1, c = $2\nWHERE d = "x"'
+    assert json.loads(first["parameters"]) == ["v,\n", None]
+    assert (first["tables"], first["rows"], first["outcome"]) == ("public.a", "2", "committed")
+    assert second["parameters"] == "[]"
+
+
+def test_the_columns_are_in_the_guide() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "reading-the-record.md").read_text()
+    for column in CSV_COLUMNS:
+        assert f"`{column}`" in guide, column
+
+
+def test_what_is_wrong_is_said_before_anything_is_written(reader: IndexReader) -> None:
+    with pytest.raises(InvalidError, match="xml"):
+        export_session(reader, str(tapes.session_id(1)), "xml")
+    with pytest.raises(NotFoundError):
+        export_session(reader, "ffff", "jsonl")
+    reader.close()
