@@ -10,18 +10,20 @@ import ipaddress
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pydantic import BaseModel, Field
 
+from pgwitness._core import KIND_RECORDER, TapeCorrupt, TapeReader
 from pgwitness.api.services import Services
 from pgwitness.catalog.models import Secret
 from pgwitness.errors import UnavailableError, UpstreamUnreachable, WitnessError
 from pgwitness.identity import tokens
 from pgwitness.index.filters import Filters
+from pgwitness.index.status import index_status
 from pgwitness.review.statements import iterate_statements
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ IDENTITY = "pgwitness-check"
 _LIFETIME = timedelta(minutes=2)
 _CONNECT_SECONDS = 30
 _RECORD_SECONDS = 10.0
+_READS = 1000  # of at most 1 MiB: the indexer is hardly ever that far behind
 _LATEST = 50  # other checks may run at the same time
 
 
@@ -62,6 +65,7 @@ def check_connection(services: Services, name: str, *, actor: str) -> CheckResul
         )
     word = f"pgwitness-check-{secrets.token_hex(8)}"
     sql = f"SELECT current_setting('server_version'), '{word}'"
+    position = index_status(services.settings.state)["position"]
     with _token(services, name, actor) as token:
         started = time.monotonic()
         try:
@@ -70,7 +74,11 @@ def check_connection(services: Services, name: str, *, actor: str) -> CheckResul
                 row = connection.execute(sql.encode()).fetchone()
                 answered = time.monotonic()
         except psycopg.Error as error:
-            raise UpstreamUnreachable(f"connection {name!r} does not work: {_reason(error)}") from None
+            reason = _recorded_reason(services, name, position) or _reason(error)
+            raise UpstreamUnreachable(
+                f"connection {name!r} does not work: {reason}",
+                hint=f"correct it with: pgwitness connection update {name}",
+            ) from None
     statement = _recorded(services, name, word, answered)
     found = time.monotonic()
     return CheckResult(
@@ -107,7 +115,7 @@ def _dial(address: tuple[str, int], name: str, token: Secret) -> psycopg.Connect
         user=IDENTITY,
         password=token.reveal(),
         dbname=name,
-        sslmode="prefer",
+        sslmode="require",
         gssencmode="disable",
         connect_timeout=_CONNECT_SECONDS,
         application_name="pgwitness connection check",
@@ -142,11 +150,29 @@ def _recorded(services: Services, name: str, word: str, since: float) -> dict[st
         time.sleep(0.05)
 
 
+def _recorded_reason(services: Services, name: str, position: int) -> str | None:
+    """A client is told no more than it may know. What the gateway knows is on the tape, after where the index
+    was before the attempt.
+    """
+    reason: str | None = None
+    with suppress(TapeCorrupt, OSError):
+        reader = TapeReader(services.settings.tape_directory, position)
+        for _ in range(_READS):
+            frames = reader.read()
+            if not frames:
+                break
+            for _, _, kind, _, _, payload in frames:
+                event = msgspec.json.decode(payload) if kind == KIND_RECORDER else {}
+                if event.get("event") == "session_refused" and event.get("identity") == IDENTITY:
+                    reason = event.get("detail") if event.get("connection") == name else reason
+    return reason
+
+
 def _reason(error: psycopg.Error) -> str:
-    """The server's or the gateway's message in one line, without libpq's account of what it dialled."""
+    """The server's or the gateway's message, without libpq's account of what it dialled."""
     text = error.diag.message_primary or str(error)
     _, fatal, message = text.partition("FATAL:")
-    return " ".join((message if fatal else text).split())
+    return (message if fatal else text).strip().partition("\n")[0]
 
 
 def _ms(seconds: float) -> float:
