@@ -27,6 +27,7 @@ from pgwitness.gateway.refusals import Attempt, tell
 from pgwitness.gateway.registry import LiveSession, Registry, farewell
 from pgwitness.gateway.tls import ServerTls
 from pgwitness.identity.directory import Directory, Principal
+from pgwitness.identity.tokens import redacted
 from pgwitness.wire import codec, startup
 from pgwitness.wire.startup import CancelRequest, StartupMessage, printable
 
@@ -96,7 +97,7 @@ async def _admit(
 async def _log_in(
     house: House, stream: Stream, message: StartupMessage, attempt: Attempt
 ) -> tuple[Principal, str]:
-    attempt.user, attempt.database = printable(message.user), printable(message.database)
+    attempt.user, attempt.database = redacted(printable(message.user)), redacted(printable(message.database))
     arrival.check_encryption(stream, house.plaintext)
     await arrival.agree_on_protocol(stream, message)
     binding = house.tls.binding if stream.tls is not None else None

@@ -29,6 +29,13 @@ _SECRET_BYTES = 32
 _TOKEN = re.compile(r"pgw_([a-z0-9]{10})_[A-Za-z0-9_-]{43}", re.ASCII)
 
 
+def redacted(text: str) -> str:
+    """The text without the secrets of tokens in it. Some clients send a token as the user's name, which is
+    logged and recorded.
+    """
+    return _TOKEN.sub(r"pgw_\1_…", text)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Verifier:
     """StoredKey and ServerKey of RFC 5802."""
