@@ -370,7 +370,7 @@ def test_list_show_and_replay_work_on_native_sessions(live: Live) -> None:
     assert session in json.dumps(listed)
     assert session in live.gateway.run("session", "show", session).stdout
     replayed = live.gateway.run("session", "replay", session, "--speed", "max", "--results").stdout
-    assert replayed.index("alpha") < replayed.index("SELECT $1::text") < replayed.rindex("beta")
+    assert replayed.index("alpha") < replayed.rindex("beta")
 
 
 def test_a_statement_is_found_within_two_seconds(live: Live) -> None:

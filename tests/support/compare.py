@@ -70,6 +70,8 @@ def _assert_session(statements: list[Record], entries: list[Logged]) -> None:
         if at < len(expected) and _matches(statement, expected[at]):
             at += 1
             continue
+        if not statement["command"] and statement["status"] == "ok":
+            continue  # an empty query
         due = expected[at] if at < len(expected) else "nothing more"
         assert statement["status"] in NEVER_RAN, f"recorded, but the server's log has {due}:\n{statement}"
     assert at == len(expected), f"the server ran what is not in the record: {expected[at]}"
@@ -108,10 +110,20 @@ def _matches(statement: Record, entry: Logged) -> bool:
         and statement["portal"] == entry.portal
         and len(given) == len(entry.parameters)
         and all(
-            parameter.get("encoding") == "hex" or parameter["value"] == value
+            parameter["value"] == value or _spelt_otherwise(parameter, value)
             for parameter, value in zip(given, entry.parameters, strict=True)
         )
     )
+
+
+def _spelt_otherwise(parameter: Record, logged: str | None) -> bool:
+    """The log has the value as the server prints it, the record as the client sent it: in text form the two
+    spellings of a date may differ, those of a number or a text may not."""
+    if parameter.get("encoding") == "hex":
+        return True
+    if parameter["value"] is None or logged is None or parameter["format"] == "binary":
+        return False
+    return parameter["type"] not in ("text", "varchar", "int2", "int4", "int8", "uuid")
 
 
 def _bare(sql: str) -> str:

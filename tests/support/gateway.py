@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import psycopg
 
 from support.servers import PASSWORD, Server
@@ -132,7 +133,7 @@ class Gateway:
     def jsonl(self, *arguments: str) -> list[Record]:
         """The objects that a listing prints."""
         out = self.run(*arguments, "--format", "jsonl").stdout
-        return [json.loads(line) for line in out.splitlines() if line.strip()]
+        return [json.loads(line) for line in out.split("\n") if line.strip()]
 
     def add_connection(self, name: str, server: Server, *arguments: str, **options: str) -> None:
         """Register the server's database ``shop`` as role ``app``, or what ``options`` say."""
@@ -183,7 +184,7 @@ class Gateway:
         timeout: float = 15.0,
     ) -> list[Record]:
         """``pgwitness statements FILTERS``; with ``wait_for``, once there are so many or it holds."""
-        return self._poll(("statements", "--limit", "1000000", *filters), wait_for, timeout)
+        return self._poll("/statements/stream", filters, wait_for, timeout)
 
     def sessions(
         self,
@@ -191,18 +192,22 @@ class Gateway:
         wait_for: int | Callable[[list[Record]], bool] | None = None,
         timeout: float = 15.0,
     ) -> list[Record]:
-        """``pgwitness session list FILTERS``, in the same way."""
-        return self._poll(("session", "list", "--limit", "1000000", *filters), wait_for, timeout)
+        """``pgwitness session list FILTERS``, in the same way; the newest first."""
+        return self._poll("/sessions", (*filters, "--limit", "10000"), wait_for, timeout)
 
     def _poll(
         self,
-        command: Iterable[str],
+        path: str,
+        filters: Iterable[str],
         wait_for: int | Callable[[list[Record]], bool] | None,
         timeout: float,
     ) -> list[Record]:
+        """By the API that the commands use, as starting a command takes a second."""
         deadline = time.monotonic() + timeout
+        names = iter(filters)
+        parameters = {name.removeprefix("--").replace("-", "_"): next(names) for name in names}
         while True:
-            found = self.jsonl(*command)
+            found = self._ask(path, parameters)
             enough = wait_for(found) if callable(wait_for) else len(found) >= (wait_for or 0)
             if enough:
                 return found
@@ -213,6 +218,16 @@ class Gateway:
                     + f"\ngateway:\n{self.log[-4000:]}"
                 )
             time.sleep(0.1)
+
+    def _ask(self, path: str, parameters: Mapping[str, str]) -> list[Record]:
+        transport = httpx.HTTPTransport(uds=str(self.state / "admin.sock"))
+        with httpx.Client(transport=transport, base_url="http://pgwitness/api/v1", timeout=60) as client:
+            answer = client.get(path, params=parameters)
+        assert answer.is_success, answer.text
+        if "jsonl" in answer.headers["content-type"]:
+            return [json.loads(line) for line in answer.text.split("\n") if line]
+        page: list[Record] = answer.json()["items"]
+        return page
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "pgwitness", *arguments]
