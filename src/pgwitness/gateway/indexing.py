@@ -22,7 +22,7 @@ STOP_SECONDS: Final = 5.0
 
 
 class Indexing:
-    """Keeps ``command`` running. Its standard input is a pipe that closes when this process dies."""
+    """Keeps ``command`` running. The indexer ends by itself when its parent is gone."""
 
     def __init__(self, state: Path, config: Path | None, command: list[str] | None = None) -> None:
         self._command = command or [
@@ -64,7 +64,7 @@ class Indexing:
             started = loop.time()
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=asyncio.subprocess.PIPE, env=self._environment
+                    *self._command, stdin=asyncio.subprocess.DEVNULL, env=self._environment
                 )
                 code: int | str = await self._process.wait()
             except OSError as error:

@@ -48,5 +48,5 @@ def configure(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("uvicorn", "uvicorn.access", "httpx", "asyncio"):
+    for noisy in ("uvicorn", "httpx", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))

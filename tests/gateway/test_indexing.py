@@ -1,0 +1,38 @@
+"""The indexer's process is kept running, and nothing else depends on it."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from pgwitness.gateway.indexing import Indexing
+
+
+async def test_restarted_when_it_dies(tmp_path: Path) -> None:
+    mark = tmp_path / "marks"
+    code = f"open({str(mark)!r}, 'a').write('x')"
+    keeper = Indexing(tmp_path, None, [sys.executable, "-c", code])
+    keeper.start()
+    for _ in range(200):
+        if mark.exists() and len(mark.read_text()) >= 2:
+            break
+        await asyncio.sleep(0.05)
+    assert len(mark.read_text()) >= 2 and keeper.restarts >= 1
+    await keeper.stop()
+    assert not keeper.running
+
+
+async def test_stopped_in_order_and_by_force(tmp_path: Path) -> None:
+    obeys = Indexing(tmp_path, None, [sys.executable, "-c", "import time; time.sleep(60)"])
+    obeys.start()
+    await asyncio.sleep(0.3)
+    assert obeys.running
+    await obeys.stop()
+    assert not obeys.running
+
+
+async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    keeper = Indexing(tmp_path, None, ["/no/such/program"])
+    keeper.start()
+    await asyncio.sleep(0.1)
+    assert not keeper.running and keeper.restarts == 1
+    await keeper.stop()
