@@ -17,6 +17,7 @@ demo: $(STAMP) ## See it work: an agent's 40,000-row mistake, and the record of 
 	@$(BIN)/python -m pgwitness demo $(if $(KEEP),--keep)
 
 test: $(STAMP) servers ## The test suite (ARGS='-k name' narrows it)
+	PYO3_PYTHON=$(abspath $(BIN)/python) cargo test --manifest-path core/Cargo.toml --locked --quiet
 	$(PYTEST) -m 'not slow' $(ARGS)
 
 test-slow: $(STAMP) servers ## The slow tier: fuzzing at volume, rounds of kill -9, asyncpg's own suite
@@ -26,7 +27,7 @@ lint: $(STAMP) ## Formatters, linters, type checks, import rules; Rust fmt and c
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/stubtest pgwitness._core
+	$(BIN)/stubtest --allowlist .ci/stubtest pgwitness._core
 	$(BIN)/lint-imports
 	cargo fmt --manifest-path core/Cargo.toml --check
 	cargo clippy --manifest-path core/Cargo.toml --all-targets --locked -- -D warnings

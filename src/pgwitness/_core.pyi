@@ -1,9 +1,10 @@
 """What happens once a frame: streams, framing, relay and tape, in Rust.
 
-The core knows no identity, no SQL, no configuration file and no HTTP. Its relay threads never take the GIL: results
-travel through a mailbox that the event loop empties when ``Engine.fileno()`` becomes readable. Every method that returns
-a ``Future`` returns one of the engine's event loop. Cancelling such a future does not stop the work behind it: whoever
-gives up on a stream calls ``Stream.abort()``, which ends every operation pending on it.
+The core knows no identity, no SQL, no configuration file and no HTTP. Its relay threads never take the GIL:
+results travel through a mailbox that the event loop empties when ``Engine.fileno()`` becomes readable. Every
+method that returns a ``Future`` returns one of the engine's event loop. Cancelling such a future does not
+stop the work behind it: whoever gives up on a stream calls ``Stream.abort()``, which ends every operation
+pending on it.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ KIND_RECORDER: Final = 7
 KIND_ROSTER: Final = 8
 
 class StreamError(OSError):
-    """A stream failed: refused, reset, timed out, TLS handshake failed, ended in mid-message. The text says which."""
+    """A stream failed: refused, reset, timed out, TLS handshake failed, ended in mid-message. The text says
+    which."""
 
 class ProtocolError(Exception):
     """A peer broke the message format: a length below 4 or above the limit."""
@@ -64,9 +66,9 @@ class Engine:
     ) -> Relay:
         """Start relaying; both streams now belong to the relay.
 
-        ``results``: bytes of result data (DataRow, CopyData from the server) recorded a statement; -1 for all.
-        ``tape_farewell`` and ``protocol_farewell`` are encoded ErrorResponses that the client gets when the tape refuses
-        a frame or a message header is malformed.
+        ``results``: bytes of result data (DataRow, CopyData from the server) recorded a statement; -1 for
+        all. ``tape_farewell`` and ``protocol_farewell`` are encoded ErrorResponses that the client gets when
+        the tape refuses a frame or a message header is malformed.
         """
     def close(self) -> None:
         """Abort everything and join the threads. Idempotent."""
@@ -83,7 +85,8 @@ class Listener:
 
 @final
 class Stream:
-    """One byte stream (TCP, Unix socket or TLS over either), bound to one relay thread. One reader and one writer at a time."""
+    """One byte stream (TCP, Unix socket or TLS over either), bound to one relay thread. One operation at a
+    time."""
 
     @property
     def worker(self) -> int: ...
@@ -97,15 +100,16 @@ class Stream:
     def read_exactly(self, n: int) -> asyncio.Future[bytes]:
         """Exactly n bytes; StreamError if the stream ends before. Never reads beyond them."""
     def read_message(self, limit: int) -> asyncio.Future[tuple[int, bytes]]:
-        """One message: (type byte, payload without type and length). ProtocolError when its length field exceeds
-        ``limit`` or is below 4. Never reads beyond the message."""
+        """One message: (type byte, payload without type and length). ProtocolError when its length field
+        exceeds ``limit`` or is below 4. Never reads beyond the message."""
     def write(self, data: bytes) -> asyncio.Future[None]:
         """All of data, flushed."""
     def start_tls_server(self, config: TlsServer) -> asyncio.Future[None]: ...
     def start_tls_client(self, config: TlsClient, server_name: str | None) -> asyncio.Future[None]:
         """``server_name`` is sent as SNI when it is a DNS name."""
     def abort(self) -> None:
-        """Close now; pending operations fail with StreamError. Idempotent, never blocks. No effect once a relay owns it."""
+        """Close now; pending operations fail with StreamError. Idempotent, never blocks. No effect once a
+        relay owns it."""
     def close(self) -> asyncio.Future[None]:
         """Flush, say close_notify under TLS, close. Bounded to two seconds."""
 
@@ -135,16 +139,16 @@ class TlsClient:
         private_key: bytes | None = None,
         alpn: list[str] = ...,
     ) -> TlsClient:
-        """``roots`` (PEM) verify the chain as ``verify-ca``; None accepts any certificate. Host names are the caller's
-        to check against ``TlsInfo.peer_certificate``, before anything secret is sent."""
+        """``roots`` (PEM) verify the chain as ``verify-ca``; None accepts any certificate. Host names are the
+        caller's to check against ``TlsInfo.peer_certificate``, before anything secret is sent."""
 
 @final
 class Relay:
     def wait(self) -> asyncio.Future[RelayEnd]:
         """Resolves once, when both streams are closed. Call once."""
     def end(self, reason: str, farewell: bytes = b"") -> None:
-        """End the session: the client gets ``farewell`` (an encoded ErrorResponse) if the server's messages are at a
-        boundary, both streams close. ``reason`` comes back in RelayEnd. The first call counts."""
+        """End the session: the client gets ``farewell`` (an encoded ErrorResponse) if the server's messages
+        are at a boundary, both streams close. ``reason`` comes back in RelayEnd. The first call counts."""
     def drain(self, reason: str, farewell: bytes = b"") -> None:
         """As ``end``, but at the next moment when no request is outstanding."""
     @property
@@ -161,8 +165,8 @@ class Relay:
 @final
 class RelayEnd:
     reason: str
-    """``terminated`` (client said Terminate) · ``client_closed`` · ``client_lost`` · ``server_closed`` · ``server_lost`` ·
-    ``protocol_error`` · ``tape_error`` · ``panic`` · or what ``end``/``drain`` gave."""
+    """``terminated`` (client said Terminate) · ``client_closed`` · ``client_lost`` · ``server_closed`` ·
+    ``server_lost`` · ``protocol_error`` · ``tape_error`` · ``panic`` · or what ``end``/``drain`` gave."""
     detail: str | None
     client_bytes: int
     server_bytes: int
@@ -176,8 +180,8 @@ class Tape:
         segment_bytes: int = 67108864,
         durability: Durability = "process",
     ) -> Tape:
-        """Take the directory (locked against a second writer), recover what a crash left, start a new segment.
-        Raises TapeError."""
+        """Take the directory (locked against a second writer), recover what a crash left, start a new
+        segment. Raises TapeError."""
     @property
     def recovery(self) -> Recovery | None:
         """What the last writer left behind, if it did not close the tape."""
@@ -220,8 +224,8 @@ class TapeReader:
     ) -> TapeReader:
         """``session`` keeps that session's frames only. Position 0 is the oldest segment there is."""
     def read(self, max_frames: int = 4096, max_bytes: int = 1048576) -> list[Frame]:
-        """Up to that many whole frames, at least one if there is one; [] at the live end. Releases the GIL while it
-        reads. Raises TapeCorrupt."""
+        """Up to that many whole frames, at least one if there is one; [] at the live end. Releases the GIL
+        while it reads. Raises TapeCorrupt."""
     @property
     def position(self) -> int:
         """Where the next read begins: store it, resume from it."""

@@ -1,11 +1,13 @@
 """What goes wrong, said to a person or to a PostgreSQL client. No message here ever carries a secret.
 
-An error that a client sees has an SQLSTATE; what the administrator sees is the message and, on a second line, the hint.
+An error that a client sees has an SQLSTATE; what the administrator sees is the message and, on a second line,
+the hint.
 """
 
 
 class WitnessError(Exception):
-    """Any error that pgwitness explains. ``str()`` is one line that says what is wrong; ``hint`` says what to do."""
+    """Any error that pgwitness explains. ``str()`` is one line that says what is wrong; ``hint`` says what to
+    do."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -51,7 +53,8 @@ class PermissionDenied(ClientError):
 
 
 class UnknownDatabase(ClientError):
-    """The identity may use any connection, and this one is not registered; or the database is not allowed on it."""
+    """The identity may use any connection, and this one is not registered; or the database is not allowed on
+    it."""
 
     sqlstate = "3D000"
 
