@@ -172,7 +172,7 @@ async def test_what_a_session_rests_on_is_withdrawn(running: Any, how: str) -> N
             while True:
                 await connection.execute("SELECT 1")
                 await asyncio.sleep(0.02)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 1.5  # a second, and a half for a busy machine
     await until(running.ends)
     (end,) = running.ends().values()
     assert end["reason"] == "killed" and end["detail"].startswith("by gateway: ")
