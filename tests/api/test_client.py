@@ -113,6 +113,11 @@ def test_a_socket_that_a_dead_gateway_left_is_passed_by(settings: Settings) -> N
         assert not client.remote and client.get("/identities") == []
 
 
+def test_a_directory_too_deep_for_a_socket_is_read_all_the_same(tmp_path: Path) -> None:
+    with connect(Settings(state=tmp_path / ("x" * 100))) as client:
+        assert not client.remote and client.get("/identities") == []
+
+
 def test_a_wrong_address_or_token_is_explained(
     by_address: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 import base64
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import scramp
@@ -65,6 +66,14 @@ def test_revoked_once(catalog: Catalog) -> None:
         catalog.tokens.revoke("nothing", actor="test")
     assert [each.id for each in catalog.tokens.list("agent")] == [token.id]
     assert catalog.tokens.list("other") == []
+
+
+def test_tokens_of_checks_are_listed_when_asked_for(catalog: Catalog) -> None:
+    catalog.identities.internal("pgwitness-check", "orders", actor="test")
+    options: dict[str, Any] = {"actor": "test", "lifetime": None, "connections": ("orders",)}
+    token, _ = tokens.issue_internal(catalog, "pgwitness-check", **options)
+    assert catalog.tokens.list() == []
+    assert catalog.tokens.list("pgwitness-check") == [token]
 
 
 def test_what_makes_no_sense_is_refused(catalog: Catalog) -> None:

@@ -140,7 +140,9 @@ def _answers(settings: Settings) -> bool:
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             return False
         except OSError as error:
-            raise UnavailableError(f"cannot use {settings.admin_socket}: {error.strerror or error}") from None
+            if error.errno is None:  # the path is too long for a socket, so no gateway serves there
+                return False
+            raise UnavailableError(f"cannot use {settings.admin_socket}: {error.strerror}") from None
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets as random
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import get_args
 
 from sqlalchemy import select
@@ -43,7 +44,9 @@ class Identities:
         try:
             found = self.get(name)
         except NotFoundError:
-            return self._add(name, "service", (connection,), actor)
+            with suppress(ConflictError):  # somebody else needed it at the same moment
+                return self._add(name, "service", (connection,), actor)
+            found = self.get(name)
         return found if connection in found.connections else self.grant(name, (connection,), actor=actor)
 
     def grant(self, name: str, connections: Names, *, actor: str) -> Identity:

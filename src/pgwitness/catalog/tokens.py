@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from pgwitness.catalog.database import Database
 from pgwitness.catalog.identities import connection_rows
 from pgwitness.catalog.models import ANY, Names, Token, TokenRole
+from pgwitness.catalog.names import INTERNAL_PREFIX
 from pgwitness.catalog.tables import IdentityRow, TokenRow
 from pgwitness.errors import ConflictError, NotFoundError
 
@@ -81,13 +82,16 @@ class Tokens:
             return _value(_row(session, token_id))
 
     def list(self, identity: str | None = None) -> list[Token]:
-        """Oldest first."""
+        """Oldest first. Those of pgwitness itself only if asked for: there is one for each check."""
         statement = (
             select(TokenRow)
             .options(joinedload(TokenRow.identity), selectinload(TokenRow.scope))
             .order_by(TokenRow.created_at, TokenRow.id)
         )
-        if identity is not None:
+        if identity is None:
+            internal = IdentityRow.name.startswith(INTERNAL_PREFIX, autoescape=True)
+            statement = statement.where(~TokenRow.identity.has(internal))
+        else:
             statement = statement.where(TokenRow.identity.has(IdentityRow.name == identity))
         with self._database.read() as session:
             return [_value(row) for row in session.scalars(statement)]
