@@ -64,12 +64,12 @@ impl Relay {
         Ok(future)
     }
 
-    #[pyo3(signature = (reason, farewell=Vec::new()), text_signature = "(reason, farewell=b'')")]
+    #[pyo3(signature = (reason, farewell=Vec::new()), text_signature = "($self, reason, farewell=b'')")]
     fn end(&self, reason: String, farewell: Vec<u8>) {
         self.control.order(Order { reason, farewell, gently: false });
     }
 
-    #[pyo3(signature = (reason, farewell=Vec::new()), text_signature = "(reason, farewell=b'')")]
+    #[pyo3(signature = (reason, farewell=Vec::new()), text_signature = "($self, reason, farewell=b'')")]
     fn drain(&self, reason: String, farewell: Vec<u8>) {
         self.control.order(Order { reason, farewell, gently: true });
     }
