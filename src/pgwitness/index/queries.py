@@ -6,13 +6,16 @@ They are written for keys and ranges: a page is found by seeking to where the on
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, false, func, or_, select
 
 from pgwitness.errors import ConflictError, InvalidError, NotFoundError
 from pgwitness.index import tables, times
 from pgwitness.index.batch import TEN_SECONDS
 from pgwitness.index.filters import Filters
 from pgwitness.index.rows import COLUMNS
+
+FEW_SESSIONS = 64
+"""So many are looked up one by one."""
 
 _SESSION = tables.sessions.c
 _STATEMENT = tables.statements.c
@@ -69,10 +72,18 @@ def select_statements(connection: Connection, filters: Filters) -> Select[Any]:
 def of_sessions(connection: Connection, filters: Filters) -> Iterator[ColumnElement[bool]]:
     if filters.session is not None:
         yield _SESSION.number == resolve(connection, filters.session)[0]
-    for name in ("identity", "run", "connection"):
-        wanted = getattr(filters, name)
-        if wanted is not None:
-            yield _SESSION[name] == wanted
+    wanted = [
+        _SESSION[name] == getattr(filters, name)
+        for name in ("identity", "run", "connection")
+        if getattr(filters, name) is not None
+    ]
+    if wanted:
+        some = connection.scalars(select(_SESSION.number).where(*wanted).limit(FEW_SESSIONS + 1)).all()
+        if len(some) <= FEW_SESSIONS:
+            yield _SESSION.number.in_(some)
+        else:
+            # Most statements may be theirs: SQLite is told to go by the order, not by these columns' indexes.
+            yield from (func.likely(condition) for condition in wanted)
 
 
 def session_times(filters: Filters) -> Iterator[ColumnElement[bool]]:
@@ -83,21 +94,29 @@ def session_times(filters: Filters) -> Iterator[ColumnElement[bool]]:
         yield _SESSION.started <= times.of_datetime(filters.until)
 
 
-def of_statements(connection: Connection, filters: Filters) -> Iterator[ColumnElement[bool]]:
+def of_statements(connection: Connection, filters: Filters) -> Iterator[ColumnElement[bool] | TextClause]:
     for name in ("command", "status", "outcome"):
         wanted = getattr(filters, name)
         if wanted is not None:
             yield _STATEMENT[name] == wanted
+    if filters.status is not None and filters.status != "ok":
+        yield tables.FAILED
     if filters.min_rows is not None:
         yield _STATEMENT.rows >= filters.min_rows
+        if filters.min_rows >= tables.LARGE_ROWS:
+            yield tables.LARGE
     if filters.match is not None:
         holding = select(_TEXT.number).where(_TEXT.sql.icontains(filters.match, autoescape=True))
         yield exists(holding.where(_TEXT.number == _STATEMENT.text).correlate(tables.statements))
     if filters.table is not None:
         naming = tables.statement_tables.c
+        named = _tables(connection, filters.table)
+        if not named:
+            yield false()
+            return
         yield exists(
             select(naming.seq).where(
-                naming.table.in_(_tables(connection, filters.table)),
+                naming.table.in_(named),
                 naming.session == _STATEMENT.session,
                 naming.seq == _STATEMENT.seq,
             )

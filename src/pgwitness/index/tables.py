@@ -17,9 +17,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 
 metadata = MetaData()
 
@@ -85,9 +86,29 @@ statements = Table(
     Column("rest", LargeBinary, nullable=False),
     UniqueConstraint("session", "seq"),
     Index("statements_order", "position", "seq"),
+    Index("statements_command", "command", "position", "seq"),
 )
 """Columns are what is filtered on or changes later (``outcome``, ``reason``); ``rest`` holds the other fields
 (``rows.Rest``)."""
+
+FAILED = text("statements.status <> 'ok'")
+LARGE_ROWS = 1000
+LARGE = text(f"statements.rows >= {LARGE_ROWS}")
+"""What is rare, and looked for in trouble: an index of few entries each. A query has to say the condition
+literally."""
+
+Index(
+    "statements_failed",
+    statements.c.position,
+    statements.c.seq,
+    sqlite_where=text("status <> 'ok'"),
+)
+Index(
+    "statements_large",
+    statements.c.position,
+    statements.c.seq,
+    sqlite_where=text(f"rows >= {LARGE_ROWS}"),
+)
 
 texts = Table(
     "texts",
