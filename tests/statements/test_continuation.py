@@ -1,4 +1,4 @@
-"""Stored and restored between any two frames, an assembler gives the same events; bad input never stops it."""
+"""Stored and restored between frames, an assembler gives the same events; bad input cannot stop it."""
 
 import pytest
 from hypothesis import given, settings

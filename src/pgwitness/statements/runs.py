@@ -86,12 +86,10 @@ class Runs:
         return run
 
     def _new_part(self, request: Request) -> Run:
-        whole = False
         if request.parts is None:
             request.parts = sql.split(request.sql) or [request.sql]
         parts = request.parts
-        if len(parts) == 1:
-            whole = sql.describe(request.sql) is sql.UNKNOWN
+        whole = len(parts) == 1 and request.index == 0 and sql.describe(request.sql) is sql.UNKNOWN
         body = parts[min(request.index, len(parts) - 1)]
         self.seq += 1
         number = self.ledger.enter(self.seq)

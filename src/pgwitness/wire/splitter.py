@@ -48,8 +48,9 @@ class MessageSplitter:
             chunk = self._header + chunk
             end = len(chunk)
             self._header = b""
+        header, limit = _HEADER.unpack_from, self._limit
         while end - at >= 5:
-            kind, length = _HEADER.unpack_from(chunk, at)
+            kind, length = header(chunk, at)
             if length < 4:
                 raise MalformedMessageError(f"message type {kind:#04x} with length {length}")
             length -= 4
@@ -57,9 +58,9 @@ class MessageSplitter:
             stop = at + length
             if stop > end:
                 self._type, self._length, self._missing = kind, length, length - (end - at)
-                self._kept += memoryview(chunk)[at : min(end, at + self._limit)]
+                self._kept += memoryview(chunk)[at : min(end, at + limit)]
                 return
-            messages.append((kind, chunk[at : min(stop, at + self._limit)], length))
+            messages.append((kind, chunk[at:stop] if length <= limit else chunk[at : at + limit], length))
             at = stop
         if at < end:
             self._header = chunk[at:]
