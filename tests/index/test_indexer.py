@@ -21,6 +21,8 @@ from pgwitness.index.indexer import Indexer
 from pgwitness.index.location import Location
 from pgwitness.index.status import index_status
 from pgwitness.index.store import IndexReader
+from pgwitness.statements.assembler import SessionAssembler
+from pgwitness.statements.model import Event
 from pgwitness.wire.codec import query
 from support import tape_files, tapes
 from support.dialogue import complete, ready
@@ -292,3 +294,39 @@ def test_events_of_the_recorder_are_kept(tmp_path: Path) -> None:
     tapes.index(tmp_path).close()
     assert [row[2] for row in tapes.dump(tmp_path)["events"]] == ["login_refused"]
     assert "no JSON" in index_status(tmp_path)["problems"][0]["problem"]
+
+
+def test_what_the_server_says_fits_or_is_cut(tmp_path: Path) -> None:
+    tapes.record(tmp_path, tapes.dialogue(1).run("DELETE FROM a", f"DELETE {10**30}"))
+    reader = tapes.index(tmp_path)
+    (found,) = tapes.all_statements(reader)
+    reader.close()
+    assert (found.rows, found.tag) == (2**63 - 1, f"DELETE {10**30}")
+
+
+def test_one_session_that_is_not_understood_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should meaning have a bug that a session finds: the rest is indexed, and it is not kept quiet."""
+    bad, good = tapes.dialogue(1), tapes.dialogue(2)
+    bad.run("SELECT 1", "SELECT 1").run("SELECT 'poison'", "SELECT 1").run("SELECT 3", "SELECT 1").ended()
+    good.run("SELECT 4", "SELECT 1").run("SELECT 5", "SELECT 1")
+    feed = SessionAssembler.feed
+
+    def poisoned(self: SessionAssembler, frame: tape_files.Frame) -> list[Event]:
+        if b"poison" in frame[5]:
+            raise RuntimeError("a bug")
+        return feed(self, frame)
+
+    monkeypatch.setattr(SessionAssembler, "feed", poisoned)
+    with tapes.Recording(tmp_path, [bad, good]) as recording:
+        recording.put_all([0, 1] * 10)
+    reader = tapes.index(tmp_path)
+    assert [each.sql for each in tapes.all_statements(reader)] == ["SELECT 1", "SELECT 4", "SELECT 5"]
+    assert reader.sessions(Filters(session=str(tapes.session_id(1)))).items[0].end_reason == "not understood"
+    reader.close()
+    (problem,) = index_status(tmp_path)["problems"]
+    assert (problem["session"], "RuntimeError: a bug" in problem["problem"]) == (
+        str(tapes.session_id(1)),
+        True,
+    )

@@ -132,8 +132,14 @@ class Follower:
         tracked.passed(frame)
         self._dirty.add(tracked)
         self._active.add(tracked)
+        try:
+            self._interpret(tracked, frame)
+        except Exception as error:
+            self._give_up(tracked, error)
+
+    def _interpret(self, tracked: Tracked, frame: Frame) -> None:
         settled = []
-        for event in tracked.assembler.feed(frame):
+        for event in tracked.feed(frame):
             if type(event) is StatementRecorded:
                 statement = event.statement
                 tracked.count(statement)
@@ -146,6 +152,13 @@ class Follower:
         for event in settled:
             self._batch.settle(tracked.number, event)
 
+    def _give_up(self, tracked: Tracked, error: Exception) -> None:
+        """What a session holds is beyond this program: the tape has it, others go on, and it is not kept quiet."""
+        tracked.deaf = True
+        problem = f"its frames are not understood from here on: {type(error).__name__}: {error}"
+        text = str(uuid.UUID(bytes=tracked.session))
+        self._note(tracked.last_position, text, times.of_nanoseconds(tracked.last_time), problem)
+
     def _show_running(self) -> None:
         """Write statements that run for a while as they are, unfinished. At the tape's live end only."""
         now = self._clock()
@@ -155,8 +168,11 @@ class Follower:
             tracked.since = now
             self._active.discard(tracked)
             self._batch.withdrawn.append({"number": tracked.number, "last": tracked.last_seq})
-            for statement in tracked.running():
-                self._batch.add(tracked.number, statement, to_row(tracked.number, statement))
+            try:
+                for statement in tracked.running():
+                    self._batch.add(tracked.number, statement, to_row(tracked.number, statement))
+            except Exception as error:
+                self._give_up(tracked, error)
 
     def _begin(self, session: bytes, frame: Frame) -> Tracked:
         text = str(uuid.UUID(bytes=session))

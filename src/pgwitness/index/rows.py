@@ -39,6 +39,9 @@ OUTCOME = COLUMNS.index("outcome")
 REASON = COLUMNS.index("reason")
 TEXT = COLUMNS.index("text")
 
+LARGEST = 2**63 - 1
+"""What an integer column holds. A server may say anything in a tag."""
+
 Row = list[Any]
 
 
@@ -76,7 +79,7 @@ def to_row(number: int, statement: Statement) -> Row:
         statement.duration_us,
         statement.command,
         statement.status,
-        statement.rows,
+        None if statement.rows is None else min(statement.rows, LARGEST),
         transaction.number,
         transaction.outcome,
         transaction.reason,

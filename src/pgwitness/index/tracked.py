@@ -2,19 +2,28 @@
 asked at a restart."""
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from pgwitness._core import KIND_SERVER, KIND_SESSION_ENDED
 from pgwitness.index import times
 from pgwitness.statements.assembler import Frame, SessionAssembler
-from pgwitness.statements.model import Statement, StatementRecorded, TransactionSettled
+from pgwitness.statements.model import (
+    Event,
+    SessionEnded,
+    Statement,
+    StatementRecorded,
+    TransactionSettled,
+)
 
 _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _FILLS = frozenset({"CREATE TABLE AS", "SELECT INTO"})
 SPANS = 65536
 """Spans of an open transaction that are told apart."""
 
+_PLAUSIBLE = 2**48
+"""Rows of one statement. A server may say anything in a tag, and sums must stay within an integer column."""
 _READY = b"Z\0\0\0\5"
 _DELIMITERS = frozenset({"SAVEPOINT", "RELEASE", "ROLLBACK"})
 
@@ -33,6 +42,7 @@ class _State(msgspec.Struct, array_like=True):
     last_position: int
     last_sequence: int
     last_seq: int
+    deaf: bool
 
 
 class Tracked:
@@ -40,6 +50,7 @@ class Tracked:
 
     __slots__ = (
         "assembler",
+        "deaf",
         "errors",
         "last_position",
         "last_seq",
@@ -59,6 +70,8 @@ class Tracked:
         self.number = number
         self.session = session
         self.assembler = assembler
+        self.deaf = False
+        """Its frames are not understood any more; only its end is."""
         self.statements = 0
         self.errors = 0
         self.rows_written = 0
@@ -85,6 +98,16 @@ class Tracked:
         if ready or self.ready:
             self.since = self.last_time
         self.ready = ready
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """What became known with this frame."""
+        if not self.deaf:
+            return self.assembler.feed(frame)
+        session, _, kind, at, position, _ = frame
+        if kind != KIND_SESSION_ENDED:
+            return []
+        moment = times.of_nanoseconds(at)
+        return [SessionEnded(str(UUID(bytes=session)), position, moment, "not understood", None)]
 
     def ordinal(self) -> int:
         """Tells the events of one frame apart."""
@@ -121,6 +144,8 @@ class Tracked:
         """Statements that were sent and have not come to an end: what would be left unfinished if the
         session ended here. Asked of a copy, so that nothing changes.
         """
+        if self.deaf:
+            return []
         copy = SessionAssembler.restore(self.assembler.snapshot())
         ending = (
             self.session,
@@ -164,6 +189,7 @@ class Tracked:
                 self.last_position,
                 self.last_sequence,
                 self.last_seq,
+                self.deaf,
             )
         )
 
@@ -179,6 +205,7 @@ class Tracked:
         tracked.last_position = state.last_position
         tracked.last_sequence = state.last_sequence
         tracked.last_seq = state.last_seq
+        tracked.deaf = state.deaf
         return tracked
 
     def _wrote(self, statement: Statement, rows: int) -> None:
@@ -206,7 +233,7 @@ class Tracked:
 
 def rows_written(statement: Statement) -> int:
     """Rows that it wrote, as its tag says: EXECUTE of a prepared UPDATE has the tag of the UPDATE."""
-    rows = statement.rows
+    rows = min(statement.rows or 0, _PLAUSIBLE)
     if not rows or not statement.tag:
         return 0
     verb = statement.tag.partition(" ")[0]
