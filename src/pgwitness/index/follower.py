@@ -153,7 +153,7 @@ class Follower:
             self._batch.settle(tracked.number, event)
 
     def _give_up(self, tracked: Tracked, error: Exception) -> None:
-        """What a session holds is beyond this program: the tape has it, others go on, and it is not kept quiet."""
+        """What it holds is beyond this program: the tape has it, others go on, and it is not kept quiet."""
         tracked.deaf = True
         problem = f"its frames are not understood from here on: {type(error).__name__}: {error}"
         text = str(uuid.UUID(bytes=tracked.session))
