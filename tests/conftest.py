@@ -1,5 +1,6 @@
 """Servers and gateways for every test that wants real ones. Tests that want none start none."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,11 @@ import pytest
 from support.certificates import Authority
 from support.gateway import Gateway
 from support.servers import Server, ServerFactory, require
+
+
+def pytest_configure() -> None:
+    """End in order also on SIGTERM (of ``timeout``, of CI): servers and gateways outlive us otherwise."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
