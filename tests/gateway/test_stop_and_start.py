@@ -3,6 +3,7 @@
 import asyncio
 import json
 import stat
+import sys
 import uuid
 from typing import Any
 
@@ -30,6 +31,15 @@ async def test_drain_lets_a_statement_finish(make_gateway: Any, server18: Any) -
             await connection.close()
         assert {end["reason"] for end in running.ends().values()} == {"shutdown"}
         assert json.loads(running.frames()[-1][5]) == {"event": "stopped"}
+
+
+async def test_who_logs_in_while_it_drains_is_sent_away(make_gateway: Any, server18: Any) -> None:
+    async with make_gateway(limits={"drain_seconds": 5}) as running:
+        running.add_connection("shop", server18)
+        running.add_identity("agent", "shop")
+        running.gateway.registry.drain()
+        with pytest.raises(psycopg.OperationalError, match="shutting down"):
+            await running.connect("agent", "shop")
 
 
 async def test_drain_has_an_end(make_gateway: Any, server18: Any) -> None:
@@ -97,7 +107,7 @@ async def test_sessions_of_a_gateway_that_died_are_interrupted(make_gateway: Any
     directory.mkdir()
     session = uuid.uuid4()
     child = await asyncio.create_subprocess_exec(
-        "python",
+        sys.executable,
         "-c",
         "import os, sys; from pgwitness import _core\n"
         "tape = _core.Tape(sys.argv[1], segment_bytes=4 << 20)\n"

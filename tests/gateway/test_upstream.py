@@ -1,12 +1,16 @@
 """PostgreSQL behind a connection: every sslmode, every way to log in, and what clients learn of trouble."""
 
 import asyncio
+import dataclasses
+import os
 from typing import Any
 
 import psycopg
 import pytest
 
 from pgwitness.catalog.models import Secret
+from pgwitness.gateway.upstream import UpstreamError
+from pgwitness.wire import codec
 from support.certificates import Authority
 
 
@@ -156,6 +160,37 @@ async def test_unix_socket(make_gateway: Any, server18: Any) -> None:
         running.add_identity("agent", "c")
         await (await running.connect("agent", "c")).close()
         assert running.headers()[0]["upstream"]["address"].endswith(f"/.s.PGSQL.{server18.port}")
+
+
+async def test_abstract_socket(running: Any) -> None:
+    """``@`` as libpq has it; the catalog is more careful about hosts than the gateway need be."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(codec.error_response("FATAL", "57P03", "reached"))
+        await writer.drain()
+        writer.transport.abort()
+
+    name = f"pgwitness-{os.getpid()}"
+    server = await asyncio.start_unix_server(serve, f"\0{name}/.s.PGSQL.5432")
+    connection = dataclasses.replace(running.catalog.connections.get("shop"), host=f"@{name}", port="5432")
+    with pytest.raises(UpstreamError, match="57P03 reached"):
+        await running.gateway._house.dialler.open(connection, "shop", 0, {}, 0)
+    server.close()
+
+
+@pytest.mark.parametrize("minor", [0, 2])
+async def test_a_server_of_an_older_protocol(make_gateway: Any, server15: Any, dial: Any, minor: int) -> None:
+    async with make_gateway() as running:
+        running.add_connection("c", server15)
+        running.add_identity("agent", "c")
+        client = await dial(running)
+        parameters = {"user": "agent", "database": "c"}
+        await client.send(codec.startup_message((3 << 16) | minor, parameters))
+        await client.log_in("agent", running.tokens["agent"])
+        assert len((await client.until_ready())[b"K"][0]) == (36 if minor else 8)
+        (header,) = running.headers()
+        assert (header["client"]["protocol"], header["upstream"]["protocol"]) == (f"3.{minor}", "3.0")
 
 
 async def test_several_hosts_are_tried_in_order(make_gateway: Any, server18: Any) -> None:

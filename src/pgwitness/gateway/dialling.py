@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from pgwitness.gateway.upstream_login import Greeting, KeyCache, UpstreamLogin
 from pgwitness.wire import codec
 
 CANCEL_SECONDS: Final = 10.0
+_THREADS: Final = 16
 
 
 @dataclass(slots=True)
@@ -39,7 +40,12 @@ class Dialler:
         self._engine = engine
         self._default_timeout = default_timeout
         self._configurations = TlsConfigurations()
-        self._keys = KeyCache()
+        # Of its own: a resolver that hangs must not take the threads in which clients are authenticated.
+        self._executor = ThreadPoolExecutor(_THREADS, "dial")
+        self._keys = KeyCache(self._executor)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def open(
         self, connection: Connection, database: str, minor: int, parameters: dict[str, str], worker: int
@@ -51,23 +57,23 @@ class Dialler:
         """
         sent = {name: value for name, value in parameters.items() if not name.startswith("_pq_.")}
         sent |= {"user": connection.user, "database": database}
-        timeout = connection.connect_timeout or self._default_timeout
+        seconds = connection.connect_timeout or self._default_timeout or None
         problems: list[str] = []
-        failure = UpstreamError()
-        async for host, address, port in _addresses(connection, problems):
-            try:
-                kinds = endpoints(connection, host, address, port, self._configurations)
-                async with asyncio.timeout(timeout):
-                    return await self._first_accepted(connection, kinds, minor, sent, worker)
-            except TimeoutError:
-                problems.append(f"{address}: no answer within {timeout:g} seconds")
-            except UpstreamError as error:
-                problems.append(f"{address}: {error}")
-                failure.last = error
-                if not error.next_host:
-                    break
-        failure.args = ("; ".join(problems),)
-        raise failure
+        last: UpstreamError | None = None
+        for host, port in connection.addresses:
+            for address in await self._resolve(host, port, seconds, problems):
+                try:
+                    kinds = endpoints(connection, host, address, port, self._configurations)
+                    async with asyncio.timeout(seconds):
+                        return await self._first_accepted(connection, kinds, minor, sent, worker)
+                except TimeoutError:
+                    problems.append(f"{address}: no answer within {seconds:g} seconds")
+                except UpstreamError as error:
+                    problems.append(f"{address}: {error}")
+                    last = error
+                    if not error.next_host:
+                        raise _failure(problems, last) from error
+        raise _failure(problems, last)
 
     async def _first_accepted(
         self,
@@ -122,16 +128,19 @@ class Dialler:
         except TimeoutError:
             raise UpstreamError(f"{endpoint}: no answer to the cancel request") from None
 
-
-async def _addresses(connection: Connection, problems: list[str]) -> AsyncIterator[tuple[str, str, int]]:
-    """(host, address, port) to try, in order; names that cannot be resolved are problems."""
-    for host, port in connection.addresses:
+    async def _resolve(self, host: str, port: int, seconds: float | None, problems: list[str]) -> list[str]:
+        """Addresses to try, in order; none if the name cannot be resolved, which is a problem."""
         try:
-            addresses = await resolve(host, port)
+            async with asyncio.timeout(seconds):
+                return await resolve(host, port, self._executor)
+        except TimeoutError:
+            problems.append(f"{host}: no answer of the resolver within {seconds:g} seconds")
         except UpstreamError as error:
-            problems.append(str(error))
-            if not error.next_host:
-                return
-            continue
-        for address in addresses:
-            yield host, address, port
+            problems.append(f"{host}: {error}")
+        return []
+
+
+def _failure(problems: list[str], last: UpstreamError | None) -> UpstreamError:
+    failure = UpstreamError("; ".join(problems))
+    failure.last = last
+    return failure

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from pgwitness._core import Relay, SessionTape, TapeError
-from pgwitness.errors import TooManyClients
+from pgwitness.errors import ClientError, TooManyClients
 from pgwitness.gateway.dialling import Dialler
 from pgwitness.gateway.recorder import encode
 from pgwitness.gateway.upstream import Endpoint, UpstreamError
@@ -32,6 +32,12 @@ STATEMENT_STOP_SECONDS: Final = 0.25
 ANSWER_SECONDS: Final = 5.0
 
 T = TypeVar("T")
+
+
+class ShuttingDownError(ClientError):
+    """The gateway stops: come back later."""
+
+    sqlstate = "57P03"
 
 
 @dataclass(slots=True, eq=False)
@@ -113,11 +119,14 @@ class Registry:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
 
     # places: sessions that are open or being opened
 
     def take_place(self) -> None:
-        """Raises TooManyClients. Give it back by ``leave_place``."""
+        """Raises TooManyClients, ShuttingDownError. Give it back by ``leave_place``."""
+        if self._draining:
+            raise ShuttingDownError("the gateway is shutting down")
         if self._places >= self._limit:
             raise TooManyClients("sorry, too many clients already")
         self._places += 1
@@ -130,6 +139,8 @@ class Registry:
     def add(self, session: LiveSession) -> None:
         self._sessions[session.id] = session
         self._by_pid[session.pid].append(session)
+        if self._draining:  # it was on its way in when the drain began
+            session.relay.drain("shutdown", SHUTDOWN)
 
     def remove(self, session: LiveSession) -> None:
         if self._sessions.pop(session.id, None) is None:
@@ -204,6 +215,18 @@ class Registry:
                 session.ending = True
                 session.end_detail = f"quiet for more than {limit:g} seconds"
                 session.relay.end("idle", IDLE)
+
+    def drain(self) -> None:
+        """Let nobody in any more, and end every session at its next quiet moment."""
+        self._draining = True
+        for session in self:
+            session.relay.drain("shutdown", SHUTDOWN)
+
+    async def close(self) -> None:
+        """Give up what is still being cancelled."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # LiveSessions, as the API knows it
 

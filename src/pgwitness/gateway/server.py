@@ -88,6 +88,7 @@ class Gateway:
         self._start_engine()
         limits = settings.limits
         dialler = Dialler(self.engine, limits.connect_seconds)
+        self._undo.append(dialler.close)
         self.registry = Registry(dialler, limits.sessions)
         self._house = House(
             engine=self.engine,
@@ -235,8 +236,7 @@ class Gateway:
         self.listener.close()
         for task in list(self._arriving):
             task.cancel()
-        for session in self.registry:
-            session.relay.drain("shutdown", SHUTDOWN)
+        self.registry.drain()
         await self._sessions_gone(self.settings.limits.drain_seconds, at_once)
         for session in self.registry:
             session.relay.end("shutdown", SHUTDOWN)
@@ -244,6 +244,7 @@ class Gateway:
         for task in [*self._clients, *self._tasks]:
             task.cancel()
         await asyncio.gather(*self._clients, *self._tasks, return_exceptions=True)
+        await self.registry.close()
         await self._stop_services()
         self._let_go()
         log.info("stopped")

@@ -77,7 +77,7 @@ async def _admit(
     house: House, stream: Stream, attempt: Attempt, authenticated: Callable[[], None]
 ) -> LiveSession | None:
     """From the first byte to a running relay; None if the client wanted something else than a session."""
-    async with asyncio.timeout(house.startup_seconds):
+    async with asyncio.timeout(house.startup_seconds or None):
         packet = await arrival.receive(stream, house.tls)
         if isinstance(packet, StartupMessage):
             principal, mechanism = await _log_in(house, stream, packet, attempt)

@@ -20,7 +20,9 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -95,7 +97,8 @@ async def open_stream(engine: Engine, endpoint: Endpoint, worker: int, *, plaint
     """
     try:
         if endpoint.is_unix:
-            stream = await _dial(engine.connect_unix(endpoint.address, worker))
+            path = _socket_path(endpoint.address)
+            stream = await _dial(engine.connect_unix(path, worker))
         else:
             stream = await _dial(engine.connect_tcp(endpoint.address, endpoint.port, worker))
     except StreamError as error:
@@ -107,6 +110,11 @@ async def open_stream(engine: Engine, endpoint: Endpoint, worker: int, *, plaint
         stream.abort()
         raise
     return stream
+
+
+def _socket_path(address: str) -> str:
+    """``@`` is libpq's sign for one of Linux's abstract sockets, whose names begin with a zero byte."""
+    return "\0" + address[1:] if address.startswith("@") else address
 
 
 async def _dial(dialling: asyncio.Future[Stream]) -> Stream:
@@ -143,7 +151,7 @@ async def _start_tls(stream: Stream, endpoint: Endpoint, config: TlsClient, plai
             raise TlsFailedError(str(error)) from error
 
 
-async def resolve(host: str, port: int) -> list[str]:
+async def resolve(host: str, port: int, executor: Executor) -> list[str]:
     """Addresses of a host in the resolver's order; the socket's path if ``host`` is a directory. Raises
     UpstreamError.
     """
@@ -154,11 +162,13 @@ async def resolve(host: str, port: int) -> list[str]:
     except ValueError:
         pass
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        loop = asyncio.get_running_loop()
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(executor, look_up)
     except OSError as error:
-        raise UpstreamError(f'host name "{host}" cannot be resolved: {error.strerror or error}') from error
+        raise UpstreamError(f"the name cannot be resolved: {error.strerror or error}") from error
     except UnicodeError:
-        raise MisconfiguredError(f'"{host}" is not a host name') from None
+        raise UpstreamError("that is not a host name") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

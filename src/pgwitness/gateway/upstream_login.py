@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -73,7 +74,8 @@ class Greeting:
 class KeyCache:
     """SCRAM keys by password, salt and iterations: in memory only, and bounded."""
 
-    def __init__(self, size: int = 1024) -> None:
+    def __init__(self, executor: Executor, size: int = 1024) -> None:
+        self._executor = executor
         self._size = size
         self._keys: dict[bytes, ClientKeys] = {}
 
@@ -84,7 +86,8 @@ class KeyCache:
         ).digest()
         keys = self._keys.get(digest)
         if keys is None:
-            keys = await asyncio.to_thread(scram.derive_keys, password, salt, iterations)
+            loop = asyncio.get_running_loop()
+            keys = await loop.run_in_executor(self._executor, scram.derive_keys, password, salt, iterations)
             if len(self._keys) >= self._size:
                 self._keys.clear()
             self._keys[digest] = keys
