@@ -77,8 +77,22 @@ def statements(
             for line in lines:
                 sys.stdout.buffer.write(line + b"\n")
             sys.stdout.buffer.flush()
+        elif format is Format.csv:
+            _csv(lines)
         else:
             listing((json.loads(line) for line in lines), (), format)
+
+
+def _csv(lines: Iterator[bytes]) -> None:
+    """With the columns of an export."""
+    import msgspec
+
+    from pgwitness.review.export import as_csv
+    from pgwitness.statements.model import Statement
+
+    decode = msgspec.json.Decoder(Statement).decode
+    for piece in as_csv(decode(line) for line in lines):
+        sys.stdout.write(piece)
 
 
 def _window(limit: int, first: bool, more: int = 0) -> dict[str, Any]:

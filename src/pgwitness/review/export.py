@@ -61,7 +61,7 @@ def as_jsonl(statements: Iterable[Statement]) -> Iterator[str]:
 
 def as_csv(statements: Iterable[Statement]) -> Iterator[str]:
     buffer = io.StringIO()
-    writer = csv.writer(buffer)
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for statement in statements:
         writer.writerow(csv_row(statement))
