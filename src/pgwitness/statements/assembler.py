@@ -35,7 +35,7 @@ Frame = tuple[bytes, int, int, int, int, bytes]
 
 SESSION_STARTED, CLIENT, SERVER, ELIDED, EVENT, SESSION_ENDED = range(1, 7)
 
-DEFAULT_LIMIT = 16 << 20
+DEFAULT_LIMIT = 32 << 20
 _ELIDED = Struct("<QQ")
 _NOBODY = bytes(16)
 _STRUCTS = (*STRUCTS, Ledger, Path, Origin)

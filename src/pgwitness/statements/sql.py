@@ -19,8 +19,9 @@ from pglast import parser
 from pgwitness.statements.commands import command_of
 
 PARSE_LIMIT = 4 << 20
-"""Characters. A longer text is split by PostgreSQL's scanner, and what it names is not looked for: a parse
-tree takes up to a hundred times the text's memory."""
+"""Characters. A parse tree takes up to a hundred times its text's memory, so a longer text is split by
+PostgreSQL's scanner, and read without its comments and constants: padding hides nothing. Only what is
+longer even so stays unread."""
 _CACHED_TEXT = 4096
 _CACHE_ENTRIES = 8192
 _TREE_LIMIT = 16 << 20  # bytes of JSON that are turned into Python objects
@@ -70,20 +71,33 @@ def describe(sql: str) -> Meaning:
 
 
 def _describe(sql: str) -> Meaning:
-    if len(sql) > PARSE_LIMIT:
-        return UNKNOWN
     try:
-        key = parser.normalize(sql)
+        key = parser.normalize(sql if len(sql) <= PARSE_LIMIT else _without_comments(sql))
     except (parser.ParseError, UnicodeError, ValueError):
         return UNKNOWN
+    if len(key) > PARSE_LIMIT:
+        return UNKNOWN
     meaning = _by_shape.get(key)
-    if meaning is None:
+    if meaning is None and len(sql) > PARSE_LIMIT:
+        meaning, _ = _parse(key)
+    elif meaning is None:
         meaning, depends_on_constants = _parse(sql)
         if not depends_on_constants and len(key) <= _CACHED_TEXT:
             if len(_by_shape) >= _CACHE_ENTRIES:
                 _by_shape.clear()
             _by_shape[key] = meaning
     return meaning
+
+
+def _without_comments(sql: str) -> str:
+    if "--" not in sql and "/*" not in sql:
+        return sql
+    kept, at = [], 0
+    for comment in parser.comments(sql):
+        start = sql.find(comment.str, at)
+        kept.append(sql[at:start])
+        at = start + len(comment.str)
+    return " ".join([*kept, sql[at:]])
 
 
 _describe_cached = lru_cache(_CACHE_ENTRIES)(_describe)
