@@ -30,6 +30,10 @@ def mutate(rng: random.Random) -> bytes:
     return bytes(data[: rng.randint(1, len(data))])
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def attack(port: int, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -44,7 +48,7 @@ async def attack(port: int, data: bytes) -> bytes:
 
 async def fuzz(running: Any, rounds: int, seed: int) -> None:
     rng = random.Random(seed)
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    descriptors = open_files()
     for _ in range(rounds // 20):
         answers = await asyncio.gather(*(attack(running.port, mutate(rng)) for _ in range(20)))
         assert all(answer[:1] in (b"", b"S", b"N", b"E", b"R", b"v", b"\x15", b"\x16") for answer in answers)
@@ -52,7 +56,7 @@ async def fuzz(running: Any, rounds: int, seed: int) -> None:
         assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
     await asyncio.sleep(0.3)
     assert not running.gateway._arriving and len(running.gateway._clients) <= 1
-    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 10
+    assert open_files() <= descriptors + 10
 
 
 async def test_a_sample(running: Any) -> None:
