@@ -123,7 +123,7 @@ def _spelt_otherwise(parameter: Record, logged: str | None) -> bool:
         return True
     if parameter["value"] is None or logged is None or parameter["format"] == "binary":
         return False
-    return parameter["type"] not in ("text", "varchar", "int2", "int4", "int8", "uuid")
+    return parameter["type"] not in ("text", "varchar", "int2", "int4", "int8")
 
 
 def _bare(sql: str) -> str:

@@ -1,7 +1,7 @@
 """A scripted conversation: what the client says, what the server answers, and the statements that come of it.
 
-    talk = Dialogue().client(query("DELETE FROM a")).server(complete("DELETE 3"), ready())
-    (statement,) = talk.statements()
+talk = Dialogue().client(query("DELETE FROM a")).server(complete("DELETE 3"), ready())
+(statement,) = talk.statements()
 """
 
 from struct import pack

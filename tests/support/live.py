@@ -78,7 +78,10 @@ class Live:
         return self.program("psql", *flags, *arguments, stdin=script, **variables).stdout
 
     def record(self, wait_for: int | Callable[[list[Record]], bool] = 1) -> list[Record]:
-        """This client's statements, once there are so many."""
+        """This client's statements, once so many have come to their end."""
+        if isinstance(wait_for, int):
+            count = wait_for
+            wait_for = lambda found: sum(s["status"] != "unfinished" for s in found) >= count  # noqa: E731
         return self.gateway.statements("--run", self.run, wait_for=wait_for)
 
     def logged(self) -> list[Logged]:
