@@ -101,6 +101,7 @@ class UpstreamLogin:
         self._stream = stream
         self._user = user
         self._password = password
+        self._revealed: bytes | None = None
         self._keys = keys
         self._scram: ClientExchange | None = None
         self._proved = False
@@ -180,7 +181,9 @@ class UpstreamLogin:
     def _secret(self) -> bytes:
         if self._password is None:
             raise MisconfiguredError("the server asks for a password, and none is registered")
-        return self._password.reveal().encode("utf-8", "surrogateescape")
+        if self._revealed is None:  # decrypting costs more than the rest of an exchange
+            self._revealed = self._password.reveal().encode("utf-8", "surrogateescape")
+        return self._revealed
 
     async def _until_ready(self, greeting: Greeting) -> None:
         while True:
