@@ -268,6 +268,8 @@ def test_an_index_that_does_not_fit_is_begun_anew_and_said_so(
         segment.write_bytes(data[: data.index(b"SELECT 1\0") - 53])
     elif what == "no database":
         current.write_bytes(b"something else entirely" * 1000)
+        with pytest.raises(UnavailableError, match="cannot be read"):
+            IndexReader(tmp_path).sessions(Filters())
     else:
         _execute(current, "UPDATE snapshots SET state = x'93010203'")
     with _running(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, exists, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from pgwitness.errors import NotFoundError, UnavailableError
 from pgwitness.index import queries, tables
@@ -26,6 +26,8 @@ PAGE = 1000
 """Statements fetched at a time by ``iterate``."""
 PAGE_CHARACTERS = 16_000_000
 """A page of longer statements ends early: this bounds the memory that a page takes."""
+
+_REMEDY = "Start the gateway, or run: pgwitness index rebuild"
 
 T = TypeVar("T")
 
@@ -201,14 +203,15 @@ class IndexReader:
             return queries.cursor_of(row) if row is not None else None
 
     def _connect(self) -> Connection | None:
-        while (engine := self._engine()) is not None:
+        while True:
+            before = self._location.current()
             try:
-                return engine.connect()
-            except OperationalError:
+                engine = self._engine()
+                return engine.connect() if engine is not None else None
+            except (OperationalError, UnavailableError):
                 # Unless a rebuild removed the file while we opened it.
-                if self._opened and self._opened[0] == self._location.current():
+                if self._location.current() == before:
                     raise
-        return None
 
     def _engine(self) -> Engine | None:
         with self._lock:
@@ -221,19 +224,25 @@ class IndexReader:
             if current is None:
                 return None
             engine = connect(current, writer=False)
-            _check_schema(engine)
+            try:
+                _check_schema(engine)
+            except UnavailableError:
+                engine.dispose()
+                raise
             self._opened = (current, engine)
             return engine
 
 
 def _check_schema(engine: Engine) -> None:
-    with engine.begin() as connection:
-        query = select(tables.meta.c.value).where(tables.meta.c.name == "schema")
-        schema = connection.scalar(query)
+    query = select(tables.meta.c.value).where(tables.meta.c.name == "schema")
+    try:
+        with engine.begin() as connection:
+            schema = connection.scalar(query)
+    except DatabaseError as error:
+        raise UnavailableError(f"the index cannot be read: {error.orig}", hint=_REMEDY) from None
     if schema != str(tables.SCHEMA):
         raise UnavailableError(
-            f"the index has schema {schema}, this pgwitness has {tables.SCHEMA}",
-            hint="Start the gateway, or run: pgwitness index rebuild",
+            f"the index has schema {schema}, this pgwitness has {tables.SCHEMA}", hint=_REMEDY
         )
 
 
