@@ -75,7 +75,8 @@ def test_whole_catalogs(connection, catalog):
     """Every column that has a binary form, but those that name objects, which only the server can."""
     columns = connection.execute(
         "SELECT quote_ident(attname) FROM pg_attribute JOIN pg_type t ON t.oid = atttypid "
-        "WHERE attrelid = %s::regclass AND attnum > 0 AND typsend <> 0 AND typname !~ '^_?(reg|aclitem|anyarray)' ORDER BY attnum",
+        "WHERE attrelid = %s::regclass AND attnum > 0 AND typsend <> 0 "
+        "AND typname !~ '^_?(reg|aclitem|anyarray)' ORDER BY attnum",
         (catalog,),
     ).fetchall()
     listed = ", ".join(str(column) for (column,) in columns)
