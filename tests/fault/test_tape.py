@@ -132,14 +132,14 @@ def test_a_record_taken_away_does_not_pass_for_a_record(front: Gateway, server18
 
 
 def test_read_only_tape_directory(small_front: Gateway, small_disk: Path, server18: Server) -> None:
-    """A file system that turned read-only takes no next segment."""
-    busy = subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], capture_output=True)
-    if busy.returncode != 0:
-        # A mapped, writable file keeps it busy, as it would a real one: make the directory immutable instead.
-        pytest.skip("this kernel does not remount a file system in use")
-    refused = fill(small_front, "read-only")
+    """The directory turns read-only: the current segment is filled, and there is no next one."""
+    subprocess.run(["mount", "--bind", str(small_disk), str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(small_disk)], check=True)
+    try:
+        refused = fill(small_front, "read-only")
+    finally:
+        subprocess.run(["umount", str(small_disk)], check=True)
     assert refused.get("C") == "58030"
-    subprocess.run(["mount", "-o", "remount,rw,size=200m", str(small_disk)], check=True)
     assert_all_recorded(small_front, server18, "read-only")
     with small_front.connect("agent", "shop") as connection:
         connection.execute("SELECT 'writable again'")

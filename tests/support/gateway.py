@@ -214,8 +214,8 @@ class Gateway:
             if time.monotonic() > deadline:
                 raise AssertionError(
                     f"waited {timeout} s for {wait_for}, found {len(found)}:\n"
-                    + "\n".join(json.dumps(one) for one in found[-20:])
-                    + f"\ngateway:\n{self.log[-4000:]}"
+                    + "\n".join(json.dumps(one)[:500] for one in found[-10:])
+                    + f"\ngateway:\n{self.log[-1500:]}"
                 )
             time.sleep(0.1)
 
