@@ -70,7 +70,7 @@ def record(state: Path, *dialogues: Dialogue) -> None:
 
 @contextlib.contextmanager
 def following(state: Path, pace: Pace | None = None, **options: Any) -> Iterator[Follower]:
-    _, writer, _ = open_writer(Location(state), state / "tape")
+    _, writer = open_writer(Location(state), state / "tape")
     try:
         yield Follower(state / "tape", writer, pace, **options)
     finally:

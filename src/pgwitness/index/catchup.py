@@ -26,7 +26,7 @@ def catch_up(state: Path, progress: Progress | None = None) -> None:
         return
     try:
         with location.lock():
-            _, writer, _ = open_writer(location, tape)
+            _, writer = open_writer(location, tape)
             _follow_to_end(tape, writer, progress)
     except ConflictError:
         return  # An indexer started just now.

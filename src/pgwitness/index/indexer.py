@@ -7,7 +7,6 @@ ordinary.
 
 import argparse
 import gc
-import json
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from pgwitness.errors import ConflictError
 from pgwitness.index.follower import Follower, Pace
 from pgwitness.index.location import Location
-from pgwitness.index.opening import open_writer
+from pgwitness.index.opening import log, open_writer
 
 SHORTEST_SLEEP = 0.05
 LONGEST_SLEEP = 0.2
@@ -44,9 +43,7 @@ class Indexer:
 
     def _follow(self) -> None:
         """Fill one index file until ``stop``, or until a rebuild put another one in its place."""
-        path, writer, reason = open_writer(self._location, self._tape)
-        if reason:
-            log("index_rebuilt", reason=reason, index=path.name)
+        path, writer = open_writer(self._location, self._tape)
         try:
             follower = Follower(self._tape, writer, self._pace)
             sleep = SHORTEST_SLEEP
@@ -74,11 +71,6 @@ def watch_parent(indexer: Indexer, parent: int) -> None:
 
     pause = threading.Event()
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
-
-
-def log(event: str, **values: str) -> None:
-    sys.stderr.write(json.dumps({"event": event, **values}) + "\n")
-    sys.stderr.flush()
 
 
 def main(arguments: list[str] | None = None) -> int:

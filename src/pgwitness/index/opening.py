@@ -1,5 +1,7 @@
 """Which index to write: the current one, or a new one where that cannot be used."""
 
+import json
+import sys
 from pathlib import Path
 
 from sqlalchemy import inspect, select
@@ -13,16 +15,24 @@ from pgwitness.index.tracked import Tracked
 from pgwitness.index.writer import IndexWriter, Resume
 
 
-def open_writer(location: Location, tape: Path) -> tuple[Path, IndexWriter, str | None]:
-    """The index file, its writer and, if the index is begun anew, why that has to be."""
+def open_writer(location: Location, tape: Path) -> tuple[Path, IndexWriter]:
+    """The index file and its writer. If the current index cannot be used, a new one, and a line in the log why."""
     current = location.current()
     reason = _unusable(current, tape) if current else None
     if current is None or reason:
         current = location.next()
         writer = IndexWriter(current)
         location.publish(current)
-        return current, writer, reason
-    return current, IndexWriter(current), None
+        if reason:
+            log("index_rebuilt", reason=reason, index=current.name)
+        return current, writer
+    return current, IndexWriter(current)
+
+
+def log(event: str, **values: str) -> None:
+    """A line of JSON on standard error."""
+    sys.stderr.write(json.dumps({"event": event, **values}) + "\n")
+    sys.stderr.flush()
 
 
 def _unusable(current: Path, tape: Path) -> str | None:
