@@ -16,7 +16,7 @@ from pgwitness.index.writer import IndexWriter, Resume
 
 
 def open_writer(location: Location, tape: Path) -> tuple[Path, IndexWriter]:
-    """The index file and its writer. If the current index cannot be used, a new one, and a line in the log why."""
+    """The index file and its writer. If the current index cannot be used: a new one, and the log says why."""
     current = location.current()
     reason = _unusable(current, tape) if current else None
     if current is None or reason:
