@@ -138,7 +138,7 @@ def test_read_only_tape_directory(small_front: Gateway, small_disk: Path, server
     try:
         refused = fill(small_front, "read-only")
     finally:
-        subprocess.run(["umount", str(small_disk)], check=True)
+        subprocess.run(["umount", "-l", str(small_disk)], check=True)
     assert refused.get("C") == "58030"
     assert_all_recorded(small_front, server18, "read-only")
     with small_front.connect("agent", "shop") as connection:
