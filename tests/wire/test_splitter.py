@@ -35,6 +35,15 @@ def test_a_message_beyond_the_limit_keeps_its_head_and_its_length():
     assert splitter.feed(wire[-5:]) == [(0x53, b"", 0)]
 
 
+def test_counted_types_give_their_length_only():
+    splitter, seen = MessageSplitter(40, b"d"), []
+    for octet in encode([(0x64, b"abc"), (0x51, b"xy"), (0x64, b"abcdef")]):
+        seen += splitter.feed(bytes([octet]))
+        splitter = MessageSplitter.restore(splitter.snapshot())
+    assert seen == [(0x64, b"", 3), (0x51, b"xy", 2), (0x64, b"", 6)]
+    assert splitter.feed(encode([(0x64, b"abc"), (0x51, b"xy")])) == [(0x64, b"", 3), (0x51, b"xy", 2)]
+
+
 def test_a_length_below_four_is_malformed_and_what_precedes_it_is_not_lost():
     seen = []
     with pytest.raises(MalformedMessageError, match="0x51"):

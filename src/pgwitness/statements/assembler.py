@@ -37,6 +37,7 @@ SESSION_STARTED, CLIENT, SERVER, ELIDED, EVENT, SESSION_ENDED = range(1, 7)
 
 DEFAULT_LIMIT = 32 << 20
 _ELIDED = Struct("<QQ")
+_COPY_DATA, _DATA = b"d", b"dD"  # messages that are counted, not read
 _NOBODY = bytes(16)
 _STRUCTS = (*STRUCTS, Ledger, Path, Origin)
 
@@ -48,8 +49,8 @@ class SessionAssembler:
 
     def __init__(self, keep_results: bool = False, limit: int = DEFAULT_LIMIT) -> None:
         self._keep = keep_results
-        self._client = MessageSplitter(limit)
-        self._server = MessageSplitter(limit)
+        self._client = MessageSplitter(limit, _COPY_DATA)
+        self._server = MessageSplitter(limit, _COPY_DATA if keep_results else _DATA)
         self._deaf: list[int] = []
         """Directions whose message boundaries are lost."""
         self._sequence = -1

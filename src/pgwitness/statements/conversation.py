@@ -29,6 +29,7 @@ from pgwitness.wire.codec import ErrorFields, MalformedPayloadError, parse_error
 from pgwitness.wire.messages import parse_notification, parse_parameter_description, string, text
 
 _MAX_TAGS = 1000
+_MAX_RESULT = 64 << 20  # bytes of rows that are held of one statement, for readers who ask for rows
 
 Tell = Callable[[int, dict[str, Any]], None]
 """(time, event)"""
@@ -173,8 +174,12 @@ class Conversation:
         if run := self._current():
             run.rows += 1
             run.row_bytes += length + 5
-            if self.runs.keep:
+            if not self.runs.keep:
+                return
+            if run.row_bytes <= _MAX_RESULT:
                 run.data.append(payload)
+            else:
+                run.truncated = True
 
     def _copy_begins(self, payload: bytes, length: int, at: int) -> None:
         run = self._current()

@@ -16,7 +16,6 @@ from pgwitness.statements.model import (
     Status,
     Transaction,
 )
-from pgwitness.statements.sql import Meaning
 from pgwitness.statements.state import CopyIn, Portal, Run
 from pgwitness.wire.messages import UNDECODABLE, parse_columns, parse_data_row
 
@@ -128,7 +127,8 @@ def parameter(oid: int, value: bytes | None, format: int, encoding: str) -> Para
     return Parameter(name, decoded, "binary", "hex") if hexed else Parameter(name, decoded, "binary")
 
 
-def _result(run: Run, keep: bool, encoding: str) -> Result | None:
+def result(run: Run, keep: bool, encoding: str) -> Result | None:
+    """What came back as rows; ``keep`` gives the rows too. None for a statement without a result."""
     portal = run.portal
     payload, formats = run.columns, None
     if payload is None and portal is not None:
@@ -138,10 +138,10 @@ def _result(run: Run, keep: bool, encoding: str) -> Result | None:
     if not payload and not run.rows and not run.rows_elided:
         return None
     columns, cells = _shape(payload or b"", formats, encoding)
-    result = Result(columns, run.rows, run.row_bytes, not run.rows_elided)
+    made = Result(columns, run.rows, run.row_bytes, not run.rows_elided)
     if keep:
-        result.data = [_row(row, cells, encoding) for row in run.data]
-    return result
+        made.data = [_row(row, cells, encoding) for row in run.data]
+    return made
 
 
 def _row(payload: bytes, cells: list[tuple[int, int]], encoding: str) -> list[str | None]:
@@ -173,33 +173,35 @@ def _copy(run: Run, received: CopyIn | None, ok: bool, rows: int | None) -> Copy
     return Copy("out", bytes_, messages if rows is None else rows, ok and not run.copy_elided)
 
 
+def _tag_and_count(tags: list[str]) -> tuple[str | None, int | None]:
+    if not tags:
+        return None, None
+    if len(tags) == 1:
+        return tags[0], rows_of(tags[0])
+    counts = [count for count in map(rows_of, tags) if count is not None]
+    return "; ".join(tags), sum(counts) if counts else None
+
+
 def statement(
     origin: Origin,
     run: Run,
     protocol: Protocol,
-    meaning: Meaning,
+    command: str | None,
     tables: list[str],
     status: Status,
     at: int | None,
     failed: Failed | None,
     given: list[Parameter],
+    rows_back: Result | None,
     received: CopyIn | None,
-    keep: bool,
-    encoding: str,
 ) -> Statement:
     """``at`` is when it ended, None if it never ran."""
     portal = run.portal
     prepared = portal.prepared if portal is not None else None
-    tag: str | None = None
-    counted: int | None = None
-    if run.tags:
-        tag = run.tags[0] if len(run.tags) == 1 else "; ".join(run.tags)
-        counts = [rows_of(each) for each in run.tags]
-        counted = counts[0] if len(counts) == 1 else sum(count or 0 for count in counts)
+    tag, counted = _tag_and_count(run.tags)
     rows = counted
     if run.fetches > 1 or (rows is None and (run.rows or run.rows_elided)):
         rows = run.rows + run.rows_elided
-    result = _result(run, keep, encoding)
     return Statement(
         origin.session,
         run.seq,
@@ -214,7 +216,7 @@ def statement(
         prepared.name if prepared is not None else "",
         portal.name if portal is not None else "",
         given,
-        meaning.command or (_command_of(run.tags[-1]) if run.tags else None),
+        command or (_command_of(run.tags[-1]) if run.tags else None),
         tag,
         rows,
         tables,
@@ -224,7 +226,7 @@ def statement(
         Transaction(run.number, "open"),
         rfc3339(run.at),
         None if at is None else (at - run.at) // 1000,
-        result,
+        rows_back,
         _copy(run, received, status == "ok", counted),
         run.position,
         run.fetches,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pgwitness.statements import documents, functions, sql
-from pgwitness.statements.model import Outcome, Parameter, Protocol, Statement, Status, TransactionSettled
+from pgwitness.statements.model import Outcome, Protocol, Statement, Status, TransactionSettled
 from pgwitness.statements.names import Names, Path
 from pgwitness.statements.state import FUNCTION, QUERY, Portal, Prepared, Request, Run
 from pgwitness.statements.transactions import Ledger, Transactions
@@ -137,19 +137,9 @@ class Runs:
         failed: documents.Failed | None = None,
     ) -> None:
         """The statement's document is complete: write it, then draw its consequences."""
-        protocol: Protocol = "simple"
-        given: list[Parameter] = []
-        if run.portal is not None:
-            protocol = "extended"
-            given = documents.parameters(run.portal, self.encoding)
-        elif request is not None and request.kind != QUERY:
-            protocol = "extended"
-        if request is not None and request.kind == FUNCTION:
-            protocol, meaning = "function", functions.MEANING
-        else:
-            meaning = sql.describe(run.sql)
-        relations = meaning.relations
+        protocol, meaning = self._understood(request, run)
         effect = meaning.effect
+        relations = meaning.relations
         if (
             effect is not None
             and effect.kind == "execute"
@@ -159,26 +149,35 @@ class Runs:
         received = None
         if run.copy and request is not None and run.copy_index < len(request.copies):
             received = request.copies[run.copy_index]
+        given = documents.parameters(run.portal, self.encoding) if run.portal is not None else []
+        result = documents.result(run, self.keep, self.encoding)
+        tables = self.names.qualify(relations)
         self.batch.append(
             documents.statement(
                 self.origin,
                 run,
                 protocol,
-                meaning,
-                self.names.qualify(relations),
+                meaning.command,
+                tables,
                 status,
                 at,
                 failed,
                 given,
+                result,
                 received,
-                self.keep,
-                self.encoding,
             )
         )
         if status == "ok":
             self._consequences(run, effect)
         elif failed is not None:
             self.ledger.fail(run.seq, failed.sqlstate)
+
+    def _understood(self, request: Request | None, run: Run) -> tuple[Protocol, sql.Meaning]:
+        if request is None:
+            return "extended", sql.describe(run.sql)
+        if request.kind == FUNCTION:
+            return "function", functions.MEANING
+        return "simple" if request.kind == QUERY else "extended", sql.describe(run.sql)
 
     def _consequences(self, run: Run, effect: sql.Effect | None) -> None:
         if effect is not None:

@@ -3,6 +3,7 @@
 A chunk is what one read brought: it may hold many messages, and a message may span many chunks.
 """
 
+from collections.abc import Iterable
 from struct import Struct
 
 _HEADER = Struct("!BI")
@@ -16,12 +17,14 @@ class MalformedMessageError(ValueError):
 
 
 class MessageSplitter:
-    """One direction of one session. Holds at most ``limit`` bytes of payload, and five of header."""
+    """One direction of one session. Holds at most ``limit`` bytes of payload, and five of header. Of the
+    types in ``counted`` only the length is wanted: their payload is given as empty."""
 
-    __slots__ = ("_header", "_kept", "_length", "_limit", "_missing", "_type")
+    __slots__ = ("_counted", "_header", "_kept", "_length", "_limit", "_missing", "_type")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, counted: Iterable[int] = ()) -> None:
         self._limit = limit
+        self._counted = frozenset(counted)
         self._header = b""  # an incomplete header
         self._type = 0
         self._length = 0
@@ -48,7 +51,7 @@ class MessageSplitter:
             chunk = self._header + chunk
             end = len(chunk)
             self._header = b""
-        header, limit = _HEADER.unpack_from, self._limit
+        header, limit, counted = _HEADER.unpack_from, self._limit, self._counted
         while end - at >= 5:
             kind, length = header(chunk, at)
             if length < 4:
@@ -58,9 +61,13 @@ class MessageSplitter:
             stop = at + length
             if stop > end:
                 self._type, self._length, self._missing = kind, length, length - (end - at)
-                self._kept += memoryview(chunk)[at : min(end, at + limit)]
+                if kind not in counted:
+                    self._kept += memoryview(chunk)[at : min(end, at + limit)]
                 return
-            messages.append((kind, chunk[at:stop] if length <= limit else chunk[at : at + limit], length))
+            if kind in counted:
+                messages.append((kind, b"", length))
+            else:
+                messages.append((kind, chunk[at:stop] if length <= limit else chunk[at : at + limit], length))
             at = stop
         if at < end:
             self._header = chunk[at:]
@@ -69,7 +76,7 @@ class MessageSplitter:
         """Take what is missing of the open message; returns where the next one begins."""
         taken = min(self._missing, len(chunk))
         room = self._limit - len(self._kept)
-        if room > 0:
+        if room > 0 and self._type not in self._counted:
             self._kept += memoryview(chunk)[: min(taken, room)]
         self._missing -= taken
         if not self._missing:
@@ -83,12 +90,21 @@ class MessageSplitter:
 
     def snapshot(self) -> list[object]:
         """State as plain values, for ``restore``."""
-        return [self._limit, self._header, self._type, self._length, self._missing, bytes(self._kept)]
+        kept = bytes(self._kept)
+        return [
+            self._limit,
+            sorted(self._counted),
+            self._header,
+            self._type,
+            self._length,
+            self._missing,
+            kept,
+        ]
 
     @classmethod
     def restore(cls, state: list[object]) -> "MessageSplitter":
-        splitter = cls(state[0])  # type: ignore[arg-type]
-        splitter._header = state[1]  # type: ignore[assignment]
-        splitter._type, splitter._length, splitter._missing = state[2:5]  # type: ignore[assignment]
-        splitter._kept = bytearray(state[5])  # type: ignore[call-overload]
+        splitter = cls(state[0], state[1])  # type: ignore[arg-type]
+        splitter._header = state[2]  # type: ignore[assignment]
+        splitter._type, splitter._length, splitter._missing = state[3:6]  # type: ignore[assignment]
+        splitter._kept = bytearray(state[6])  # type: ignore[call-overload]
         return splitter
