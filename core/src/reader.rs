@@ -59,9 +59,16 @@ impl Reader {
     pub fn read(&mut self, max_frames: usize, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
         let (mut frames, mut bytes) = (Vec::new(), 0);
         while frames.len() < max_frames && bytes < max_bytes {
-            let Some(frame) = self.next()? else { break };
-            bytes += frame.payload.len();
-            frames.push(frame);
+            match self.next() {
+                Ok(Some(frame)) => {
+                    bytes += frame.payload.len();
+                    frames.push(frame);
+                }
+                // What came before a bad frame is handed out first; the next call meets the bad frame again.
+                Err(_) if !frames.is_empty() => break,
+                Ok(None) => break,
+                Err(error) => return Err(error),
+            }
         }
         Ok(frames)
     }

@@ -268,6 +268,19 @@ def test_every_flipped_byte_of_a_frame_shows_to_a_reader(directory: Path) -> Non
             read_all(directory)
 
 
+def test_what_stands_before_a_bad_frame_is_read_first(directory: Path) -> None:
+    segment, frames = written(directory, [b"one", b"two", b"three"])
+    at = frames[-1][4] & 0xFFFFFFFF
+    spoiled = bytearray(segment.read_bytes())
+    spoiled[at + 50] ^= 1
+    segment.write_bytes(spoiled)
+    reader = TapeReader(directory)
+    assert [frame[5] for frame in reader.read()] == [frame[5] for frame in frames[:-1]]
+    for _ in range(2):
+        with pytest.raises(TapeCorrupt, match=f"offset {at}"):
+            reader.read()
+
+
 def test_a_missing_segment_shows_to_a_reader(directory: Path) -> None:
     tape = Tape(directory, segment_bytes=SMALLEST)
     handle = tape.open_session(uuid.uuid4().bytes, b"{}")
