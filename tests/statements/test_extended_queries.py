@@ -311,6 +311,41 @@ def test_parameters_beyond_the_limit_keep_their_head_and_say_so():
     assert (statement.truncated, values(statement)) == (True, ["ab", "y" * 16])
 
 
+def test_requests_that_wait_are_held_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr("pgwitness.statements.conversation._MAX_WAITING", 100)
+    monkeypatch.setattr("pgwitness.statements.conversation._SMALL", 20)
+    sql = "SELECT 1 -- " + "x" * 100
+    talk = Dialogue().client(extended(sql), extended(sql), sync())
+    talk.server(parsed(), bound(), no_data(), complete("SELECT 1"))
+    talk.server(parsed(), bound(), no_data(), complete("SELECT 1"), ready())
+    first, second = talk.statements()
+    assert (first.sql, first.truncated) == (sql, False)
+    assert (second.sql, second.truncated) == (sql[:19], True)
+
+
+def test_what_is_skipped_without_a_sync_is_held_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr("pgwitness.statements.unanswered.MAX_HELD", 100)
+    talk = Dialogue().client(extended("SELECT 1/0"), flush()).server(parsed(), bound(), no_data(), error())
+    talk.client(extended("DELETE FROM a"), parse("x" * 200, "s"), bind((), "s"), execute(), sync()).server(
+        ready()
+    )
+    assert [(each.sql, each.status) for each in talk.statements()] == [
+        ("SELECT 1/0", "error"),
+        ("DELETE FROM a", "skipped"),
+        ("", "skipped"),
+    ]
+    assert talk.statements()[-1].truncated
+
+
+def test_a_pipeline_in_one_frame_is_settled_whole():
+    count = 1000
+    talk = Dialogue().client(query("BEGIN")).server(complete("BEGIN"), ready(b"T"))
+    talk.client(*[extended("DELETE FROM a")] * count, extended("ROLLBACK"), sync())
+    talk.server(*[parsed() + bound() + no_data() + complete("DELETE 1")] * count, answers("ROLLBACK"))
+    outcomes = {each.transaction.outcome for each in talk.statements()}
+    assert (len(talk.statements()), outcomes) == (count + 2, {"rolled_back"})
+
+
 # --- bad input ---
 
 

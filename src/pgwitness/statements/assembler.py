@@ -38,6 +38,7 @@ SESSION_STARTED, CLIENT, SERVER, ELIDED, EVENT, SESSION_ENDED = range(1, 7)
 DEFAULT_LIMIT = 32 << 20
 _ELIDED = Struct("<QQ")
 _COPY_DATA, _DATA = b"d", b"dD"  # messages that are counted, not read
+_BATCH = 256  # statements whose outcome is set in place; of earlier ones it is told by an event
 _NOBODY = bytes(16)
 _STRUCTS = (*STRUCTS, Ledger, Path, Origin)
 
@@ -94,9 +95,11 @@ class SessionAssembler:
 
     def _server_chunk(self, chunk: bytes, at: int) -> None:
         messages = self._split(self._server, SERVER, chunk, at)
-        server = self._conversation.server
+        server, batch = self._conversation.server, self._conversation.runs.batch
         for kind, payload, length in messages:
             server(kind, payload, length, at)
+            if len(batch) >= _BATCH:
+                self._flush()
 
     def _split(self, splitter: MessageSplitter, direction: int, chunk: bytes, at: int) -> list[Message]:
         messages: list[Message] = []

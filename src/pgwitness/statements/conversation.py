@@ -29,6 +29,8 @@ from pgwitness.wire.codec import ErrorFields, MalformedPayloadError, parse_error
 from pgwitness.wire.messages import parse_notification, parse_parameter_description, string, text
 
 _MAX_TAGS = 1000
+_MAX_WAITING, _SMALL = 128 << 20, 64 << 10
+"""Once that many bytes of requests wait for an answer, a further one is held up to a small head."""
 _MAX_RESULT = 64 << 20  # bytes of rows that are held of one statement, for readers who ask for rows
 
 Tell = Callable[[int, dict[str, Any]], None]
@@ -78,6 +80,8 @@ class Conversation:
             if self.sink is not None:
                 copy_in(self.sink.copies, kind, length, self.ordinal)
             return
+        if len(payload) > _SMALL and sum(waiting.size for waiting in self.queue) > _MAX_WAITING:
+            payload = payload[:_SMALL]
         whole = len(payload) == length
         request = request_of(kind, payload, whole, self.ordinal, at, position, self.runs.encoding)
         if request is None:

@@ -29,24 +29,25 @@ def request_of(
     """
     if kind == SYNC:
         return Request(SYNC, ordinal, at, position)
+    size = len(payload)
     if kind == BIND:
         portal = _bind(payload, whole, encoding)
-        return Request(BIND, ordinal, at, position, portal.name, portal=portal)
+        return Request(BIND, ordinal, at, position, size, portal.name, portal=portal)
     if kind == EXECUTE:
-        return Request(EXECUTE, ordinal, at, position, text(payload, encoding))
+        return Request(EXECUTE, ordinal, at, position, size, text(payload, encoding))
     if kind == QUERY:
         body = text(payload, encoding)
-        return Request(QUERY, ordinal, at, position, sql=body, truncated=not whole, began=at)
+        return Request(QUERY, ordinal, at, position, size, sql=body, truncated=not whole, began=at)
     if kind == PARSE:
         name, body, oids = parse_parse(payload, encoding)
         prepared = Prepared(name, body, oids, None, not whole)
-        return Request(PARSE, ordinal, at, position, name, prepared=prepared)
+        return Request(PARSE, ordinal, at, position, size, name, prepared=prepared)
     if kind in (DESCRIBE, CLOSE):
         try:
             target, name = parse_target(payload, encoding)
         except MalformedPayloadError:
             target, name = "", ""
-        return Request(kind, ordinal, at, position, name, target == "P")
+        return Request(kind, ordinal, at, position, size, name, target == "P")
     if kind == FUNCTION:
         return _function_call(payload, whole, ordinal, at, position)
     return None
@@ -67,7 +68,14 @@ def _function_call(payload: bytes, whole: bool, ordinal: int, at: int, position:
         oid, formats, values, result = 0, (), [], 0
     portal = Portal("", "", Prepared("", "", functions.arguments(oid)), formats, values)
     return Request(
-        FUNCTION, ordinal, at, position, portal=portal, function=(oid, result), truncated=not whole
+        FUNCTION,
+        ordinal,
+        at,
+        position,
+        len(payload),
+        portal=portal,
+        function=(oid, result),
+        truncated=not whole,
     )
 
 

@@ -63,6 +63,8 @@ class Request(Struct):
     ordinal: int
     at: int
     position: int
+    size: int = 0
+    """Bytes of its payload that are held."""
     name: str = ""
     """The statement or portal that it is about."""
     of_portal: bool = False
@@ -139,6 +141,8 @@ class Failure(Struct):
     culprit: Prepared | None = None
     culprit_portal: Portal | None = None
     told: bool = False
+    held: int = 0
+    """Bytes of the requests in the two below."""
     prepared: dict[str, Prepared] = {}
     portals: dict[str, Portal] = {}
 

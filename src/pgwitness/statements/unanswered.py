@@ -15,19 +15,20 @@ from pgwitness.statements.state import (
     SYNC,
     Failure,
     Portal,
+    Prepared,
     Request,
     Run,
 )
 
+MAX_HELD, MAX_NAMES = 64 << 20, 10_000
+"""A client that errs and then never says Sync can make a reader hold no more bytes and names than these."""
+
 
 def skip(runs: Runs, failure: Failure, request: Request) -> None:
     """The server throws this request away, since it skips to the next Sync."""
-    if request.kind == PARSE and request.prepared is not None:
-        failure.prepared[request.name] = request.prepared
-    elif request.kind == BIND and request.portal is not None:
-        portal = request.portal
-        portal.prepared = failure.prepared.get(portal.source) or runs.prepared.get(portal.source)
-        failure.portals[request.name] = portal
+    if request.kind in (PARSE, BIND):
+        failure.held += request.size
+        _name(runs, failure, request, failure.held <= MAX_HELD)
     elif request.kind == EXECUTE:
         target = failure.portals.get(request.name) or runs.portals.get(request.name)
         run = runs.new_run(request, target)
@@ -37,6 +38,22 @@ def skip(runs: Runs, failure: Failure, request: Request) -> None:
             runs.finish(request, run, "skipped", None)
     elif request.kind in (QUERY, FUNCTION):
         leave(runs, request, "skipped")
+
+
+def _name(runs: Runs, failure: Failure, request: Request, whole: bool) -> None:
+    """What a skipped Parse or Bind would have made, without its content where too much of that is held."""
+    if len(failure.prepared) + len(failure.portals) >= MAX_NAMES:
+        return
+    if request.prepared is not None:
+        failure.prepared[request.name] = (
+            request.prepared if whole else Prepared(request.name, "", truncated=True)
+        )
+    elif request.portal is not None:
+        portal = (
+            request.portal if whole else Portal(request.name, request.portal.source, None, truncated=True)
+        )
+        portal.prepared = failure.prepared.get(portal.source) or runs.prepared.get(portal.source)
+        failure.portals[request.name] = portal
 
 
 def _blamed(failure: Failure, portal: Portal | None) -> bool:
