@@ -94,6 +94,12 @@ def test_a_deep_expression_is_read_without_recursion():
     assert sql.describe(text) == sql.Meaning("SELECT", (("", "deep"), ("s", "deeper")))
 
 
+def test_depth_hides_nothing():
+    assert sql.describe(f"SELECT {'NOT ' * 5000}true FROM a").relations == (("", "a"),)
+    deep = f"SELECT {'+'.join('1' * 50_000)}"
+    assert sql.split(f"{deep}; DELETE FROM a") == [deep, "DELETE FROM a"]
+
+
 @pytest.mark.parametrize("padding", ["'{}'", "/* {} */ 1", "-- {}\n 1"], ids=["literal", "comment", "line"])
 def test_padding_hides_nothing(padding):
     text = f"WITH x AS (DELETE FROM hidden RETURNING 1) SELECT {padding.format('x' * (sql.PARSE_LIMIT + 1))}"

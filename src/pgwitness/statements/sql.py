@@ -59,10 +59,26 @@ def split(sql: str) -> list[str]:
     if body and ";" not in body and "--" not in body and "/*" not in body:
         return [sql]
     try:
-        texts = parser.split(sql, with_parser=len(sql) <= PARSE_LIMIT)
+        texts = _split(sql)
     except (parser.ParseError, UnicodeError, ValueError):
         return [sql]
     return [sql] if len(texts) == 1 else list(texts)
+
+
+def _split(sql: str) -> tuple[str, ...]:
+    if len(sql) > PARSE_LIMIT:
+        return parser.split(sql, with_parser=False)
+    try:
+        return parser.split(sql)
+    except parser.ParseError as error:
+        if not _too_deep(error):
+            raise
+        return parser.split(sql, with_parser=False)
+
+
+def _too_deep(error: Exception) -> bool:
+    """The parser gave up on a text that a server may still take."""
+    return str(error.args[0]).startswith(("stack depth limit", "memory exhausted"))
 
 
 def describe(sql: str) -> Meaning:
@@ -73,7 +89,9 @@ def describe(sql: str) -> Meaning:
 def _describe(sql: str) -> Meaning:
     try:
         key = parser.normalize(sql if len(sql) <= PARSE_LIMIT else _without_comments(sql))
-    except (parser.ParseError, UnicodeError, ValueError):
+    except parser.ParseError as error:
+        return _parse(sql)[0] if _too_deep(error) and len(sql) <= PARSE_LIMIT else UNKNOWN
+    except (UnicodeError, ValueError):
         return UNKNOWN
     if len(key) > PARSE_LIMIT:
         return UNKNOWN
