@@ -43,7 +43,11 @@ def main() -> int:
         bouncer = stack.enter_context(routes.pgbouncer(cluster))
         witness = stack.enter_context(routes.pgwitness(cluster, "process"))
         disk = stack.enter_context(routes.pgwitness(cluster, "disk"))
-        plan = list(_plan(scale, routes.direct(cluster), bouncer, witness, disk))
+        fresh: dict[str, measures.Fresh] = {
+            "PgBouncer": lambda: routes.pgbouncer(cluster),
+            "pgwitness": lambda: routes.pgwitness_alone(cluster),
+        }
+        plan = list(_plan(scale, routes.direct(cluster), bouncer, witness, disk, fresh))
         plan = [step for step in plan if arguments.only in step[0].name]
         for number in range(scale.rounds):
             _round(plan, number, scale.rounds)
@@ -80,7 +84,12 @@ def _round(plan: Plan, number: int, of: int) -> None:
 
 
 def _plan(
-    scale: Scale, direct: Route, bouncer: Route, witness: dict[str, Route], disk: dict[str, Route]
+    scale: Scale,
+    direct: Route,
+    bouncer: Route,
+    witness: dict[str, Route],
+    disk: dict[str, Route],
+    fresh: dict[str, measures.Fresh],
 ) -> Iterator[tuple[Row, dict[str, Route], measures.Measure]]:
     ours = witness["capped"]
     every = {"direct": direct, "PgBouncer": bouncer, "pgwitness": ours}
@@ -109,7 +118,7 @@ def _plan(
     connects = measures.transactions("-S", "-C", seconds=seconds, clients=8)
     yield Row("connections, 8 clients, log-in and one query each", "per second"), every, connects
 
-    for kind, measure in measures.idle_memory(scale.sessions).items():
+    for kind, measure in measures.idle_memory(scale.sessions, fresh).items():
         target = ("at most", 64.0) if kind == "rss" else None
         name = f"{kind.upper()} an idle session, over {scale.sessions:,}"
         yield Row(name, "KiB", more_is_better=False, target=target), between, measure

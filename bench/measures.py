@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
@@ -17,6 +18,7 @@ from pgwitness.embedded import wheel_programs
 from support.raw import RawClient, message, query
 
 Measure = Callable[[Route], float]
+Fresh = Callable[[], AbstractContextManager[Route]]
 
 PIPELINE = "\\startpipeline\n" + "SELECT 1;\n" * 20 + "\\endpipeline\n"
 _TPS = re.compile(r"tps = ([\d.]+) \(without initial connection time\)")
@@ -112,18 +114,18 @@ def copy_in(size: int) -> Measure:
     return measure
 
 
-def idle_memory(sessions: int) -> dict[str, Measure]:
-    """KiB a session, over so many idle ones, of the processes between client and server."""
+def idle_memory(sessions: int, fresh: dict[str, Fresh]) -> dict[str, Measure]:
+    """KiB a session, over so many idle ones, of the processes between client and server. On processes just
+    started, each time: what an earlier load left allocated would hide what sessions need."""
     found: dict[str, dict[str, float]] = {}
 
-    def measure(route: Route, kind: str) -> float:
-        if not route.processes:
-            return float("nan")
+    def measure(name: str, kind: str) -> float:
         if kind == "rss":  # measured first; the other figure is of the same sessions
-            found[route.name] = _idle_memory(route, sessions)
-        return found[route.name][kind]
+            with fresh[name]() as route:
+                found[name] = _idle_memory(route, sessions)
+        return found[name][kind]
 
-    return {"rss": lambda route: measure(route, "rss"), "pss": lambda route: measure(route, "pss")}
+    return {"rss": lambda route: measure(route.name, "rss"), "pss": lambda route: measure(route.name, "pss")}
 
 
 def tape_bytes(*, statements: int) -> Measure:

@@ -175,6 +175,13 @@ def pgwitness(cluster: Cluster, durability: str) -> Iterator[dict[str, Route]]:
             gateway.kill()
 
 
+@contextlib.contextmanager
+def pgwitness_alone(cluster: Cluster) -> Iterator[Route]:
+    """A gateway of its own, for one measure."""
+    with pgwitness(cluster, "process") as ways, ways["capped"].active():
+        yield ways["capped"]
+
+
 def _wait(route: Route) -> None:
     for _ in range(100):
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(route.dsn):
