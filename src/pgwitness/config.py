@@ -88,7 +88,13 @@ class TapeSettings(_Section):
         ),
     ] = "process"
     segment_bytes: Annotated[
-        int, Field(ge=4 * 1024 * 1024, le=2**31, description="Size of one file of the tape.")
+        int,
+        Field(
+            ge=4 * 1024 * 1024,
+            le=1024 * 1024 * 1024,
+            multiple_of=4096,
+            description="Size of one file of the tape, a multiple of 4096.",
+        ),
     ] = 64 * 1024 * 1024
 
 

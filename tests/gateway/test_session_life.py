@@ -125,6 +125,26 @@ async def test_cancel_with_a_wrong_key_does_nothing(dial: Any, running: Any) -> 
     assert key not in running.everything() or len(key) < 5
 
 
+async def test_a_cancel_that_cannot_be_recorded_is_not_passed_on(dial: Any, running: Any) -> None:
+    class FullTape:
+        def event(self, payload: bytes) -> None:
+            raise _core.TapeError("no space left on device")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tape, name)
+
+    client, pid, key = await open_raw(dial, running)
+    (session,) = running.gateway.registry
+    tape, session.tape = session.tape, FullTape()
+    await client.send(codec.query("SELECT pg_sleep(1)"))
+    await asyncio.sleep(0.2)
+    canceller = await dial(running)
+    await canceller.send(codec.cancel_request(pid, key))
+    assert await canceller.closed() == b""
+    assert b"E" not in await client.until_ready()
+    session.tape = tape
+
+
 async def test_kill_while_idle(running: Any) -> None:
     async with await running.connect("agent", "shop") as connection:
         await until(running.gateway.registry.list)

@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+import resource
 import stat
 import sys
+import time
 import uuid
 from typing import Any
 
 import psycopg
 import pytest
 
-from pgwitness import _core
 from pgwitness.errors import UnavailableError, WitnessError
+from pgwitness.wire import codec
 
 
 async def test_drain_lets_a_statement_finish(make_gateway: Any, server18: Any) -> None:
@@ -40,6 +42,38 @@ async def test_who_logs_in_while_it_drains_is_sent_away(make_gateway: Any, serve
         running.gateway.registry.drain()
         with pytest.raises(psycopg.OperationalError, match="shutting down"):
             await running.connect("agent", "shop")
+
+
+async def test_drain_notices_who_is_quiet_though_a_sync_was_never_answered(
+    make_gateway: Any, server18: Any, dial: Any
+) -> None:
+    """The server ignores a Sync during COPY, so an extended COPY leaves one without its ReadyForQuery."""
+    async with make_gateway(limits={"drain_seconds": 20}) as running:
+        running.add_connection("shop", server18)
+        running.add_identity("agent", "shop")
+        client = await dial(running)
+        await client.send(codec.startup_message(3 << 16, {"user": "agent", "database": "shop"}))
+        await client.log_in("agent", running.tokens["agent"])
+        await client.until_ready()
+        await client.send(codec.query("CREATE TEMP TABLE t (a int)"))
+        await client.until_ready()
+        sync = codec.message(b"S")
+        await client.send(
+            codec.message(b"P", b"\0COPY t FROM STDIN\0\0\0")
+            + codec.message(b"B", bytes(8))
+            + codec.message(b"E", bytes(5))
+            + sync
+        )
+        while (await client.message())[0] != b"G":
+            pass
+        await client.send(codec.message(b"c") + sync)
+        await client.until_ready()
+        began = time.monotonic()
+        stopping = asyncio.create_task(running.gateway.stop())
+        await client.closed()
+        await client.close()
+        await stopping
+        assert time.monotonic() - began < 6
 
 
 async def test_drain_has_an_end(make_gateway: Any, server18: Any) -> None:
@@ -124,12 +158,18 @@ async def test_sessions_of_a_gateway_that_died_are_interrupted(make_gateway: Any
         assert len(running.events("recovered")) == 1, "the second start has nothing to recover"
 
 
+async def test_as_many_descriptors_as_sessions_need(make_gateway: Any) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, limits[1]))
+    try:
+        async with make_gateway(limits={"sessions": 1000, "unauthenticated": 100}):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(2356, limits[1]), limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 async def test_the_ready_line(make_gateway: Any) -> None:
     async with make_gateway() as running:
         ready = running.gateway.ready
         assert ready["event"] == "ready" and ready["postgres"] == f"127.0.0.1:{running.port}"
         assert ready["tunnel"] is None and ready["state"] == str(running.settings.state)
-
-
-def test_the_core_is_there() -> None:
-    assert _core.Engine

@@ -241,6 +241,14 @@ async def test_a_server_that_talks_nonsense(make_gateway: Any, scripted_server: 
         assert 'connection "c"' in message
 
 
+async def test_a_server_that_never_stops_greeting(make_gateway: Any, scripted_server: Any) -> None:
+    notices = codec.notice_response("NOTICE", "00000", "x" * 100_000) * 30
+    port = await scripted_server(codec.authentication_ok() + notices, close_after=5)
+    async with make_gateway(limits={"connect_seconds": 5, "drain_seconds": 1}) as running:
+        _, detail = await trouble(running, None, port=str(port))
+        assert "more than a mebibyte" in detail
+
+
 @pytest.mark.parametrize(
     ("parameters", "sqlstate"),
     [

@@ -97,6 +97,8 @@ def test_connection_and_database(catalog: Catalog, directory: Directory) -> None
     assert refusal(directory, principal, "orders/other")[0] == "3D000"
     catalog.connections.update("orders", {"also_databases": "any"}, actor="test")
     assert directory.authorize(principal, "orders/other")[1] == "other"
+    with pytest.raises(UnknownDatabase):
+        directory.authorize(principal, "orders/")
 
 
 def test_without_a_grant_nobody_learns_which_connections_exist(

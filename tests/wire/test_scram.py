@@ -145,6 +145,7 @@ stored_once = stored("pencil")
         b"r=client-nonce,s=AAAA,i=4096",
         b"r=client-nonce1,s=AAAA,i=0",
         b"r=client-nonce1,s=AAAA,i=99999999999999999",
+        b"r=client-nonce1,s=AAAA,i=00000000100000000000",
         b"r=client-nonce1,s=AAAA,i=-1",
         b"r=client-nonce1,s=***,i=4096",
     ],

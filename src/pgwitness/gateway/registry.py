@@ -68,12 +68,14 @@ class LiveSession:
     def use(self) -> Use:
         return Use(self.principal.token_id, self.connection_id)
 
-    def event(self, event: dict[str, Any]) -> None:
-        """Record an event of this session; the log says when it could not be recorded."""
+    def event(self, event: dict[str, Any]) -> bool:
+        """Whether this event of the session could be recorded; if not, the log says why."""
         try:
             self.tape.event(encode(event))
         except TapeError as error:
             log.error("event_not_recorded", session=str(self.id), event_name=event["event"], error=str(error))
+            return False
+        return True
 
     def describe(self) -> dict[str, Any]:
         """For the API."""
@@ -217,10 +219,16 @@ class Registry:
                 session.relay.end("idle", IDLE)
 
     def drain(self) -> None:
-        """Let nobody in any more, and end every session at its next quiet moment."""
+        """Let nobody in any more, and end every session at its next quiet moment. Call it again now and then:
+        that a session is quiet may show by the time that passes, not by a message.
+        """
         self._draining = True
         for session in self:
             session.relay.drain("shutdown", SHUTDOWN)
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
 
     async def close(self) -> None:
         """Give up what is still being cancelled."""

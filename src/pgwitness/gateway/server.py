@@ -7,6 +7,7 @@ doing, the tape's last frame is ``stopped``.
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ log = structlog.get_logger("pgwitness.gateway")
 POLL_SECONDS: Final = 0.5
 ACCEPT_PAUSE: Final = 0.1
 LAST_WORDS_SECONDS: Final = 5.0
+_OTHER_DESCRIPTORS: Final = 256
+"""For what is not a session: tape, catalog, API, indexer, cancel requests."""
 _SECRET_SETTINGS: Final = {"catalog_url", "secret_key"}
 
 MakeApps = Callable[["Gateway"], tuple[Any, Any]]
@@ -84,6 +87,9 @@ class Gateway:
         settings = self.settings
         lock = StateLock(settings.state)
         self._undo.append(lock.release)
+        _allow_descriptors(
+            2 * settings.limits.sessions + settings.limits.unauthenticated + _OTHER_DESCRIPTORS
+        )
         self._open_tape()
         self._start_engine()
         limits = settings.limits
@@ -215,6 +221,8 @@ class Gateway:
                 await self._end_the_ended()
             except Exception:
                 log.exception("directory_poll_failed")
+            if self.registry.draining:
+                self.registry.drain()
             if self.settings.limits.idle_seconds:
                 self.registry.end_idle(self.settings.limits.idle_seconds)
 
@@ -270,6 +278,19 @@ class Gateway:
                 self._undo.pop()()
             except Exception:
                 log.exception("stop_step_failed")
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """A session holds two. The usual limit of 1,024 would refuse clients, and new segments of the tape, long
+    before the limit of sessions does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited or soft >= wanted:
+        return
+    allowed = wanted if hard == unlimited else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("few_descriptors", allowed=allowed, wanted=wanted)
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

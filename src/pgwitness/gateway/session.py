@@ -33,6 +33,8 @@ from pgwitness.wire.startup import CancelRequest, StartupMessage, printable
 
 log = structlog.get_logger("pgwitness.session")
 
+GREETING_SECONDS: Final = 20.0
+"""For a client to take in that it is logged in: until then nobody could list, kill or drain its session."""
 _UNRECORDABLE: Final = farewell("58030", "the record cannot be written, so nothing more is run")
 _MALFORMED: Final = farewell("08P01", "malformed message: the session's message boundaries are lost")
 
@@ -81,6 +83,7 @@ async def _admit(
         packet = await arrival.receive(stream, house.tls)
         if isinstance(packet, StartupMessage):
             principal, mechanism = await _log_in(house, stream, packet, attempt)
+            attempt.identity = principal.identity
     authenticated()
     if isinstance(packet, CancelRequest):
         await _cancel(house, packet, attempt)
@@ -111,8 +114,9 @@ async def _cancel(house: House, request: CancelRequest, attempt: Attempt) -> Non
         log.info("cancel_refused", address=attempt.address)
         house.recorder.refused({"event": "cancel_refused", "address": attempt.address})
         return
-    session.event({"event": "cancel_requested", "address": attempt.address})
-    await house.registry.cancel(session)
+    if session.event({"event": "cancel_requested", "address": attempt.address}):
+        # What is not recorded does not reach the server: a cancel decides how a statement ends.
+        await house.registry.cancel(session)
 
 
 async def _open(
@@ -126,7 +130,7 @@ async def _open(
     connection, database = await asyncio.to_thread(
         house.directory.authorize, principal, printable(message.database)
     )
-    attempt.identity, attempt.connection = principal.identity, connection.name
+    attempt.connection = connection.name
     if startup.wants_replication(message.parameters) and not connection.replication:
         raise NotSupported(
             f'connection "{connection.name}" does not allow replication',
@@ -174,12 +178,13 @@ async def _begin(
     key = os.urandom(32 if message.agreed_minor >= 2 else 4)
     greeting = upstream.greeting
     try:
-        await stream.write(
-            codec.authentication_ok()
-            + b"".join(greeting.passed_on)
-            + codec.backend_key_data(greeting.pid, key)
-            + codec.ready_for_query(greeting.status)
-        )
+        async with asyncio.timeout(GREETING_SECONDS):
+            await stream.write(
+                codec.authentication_ok()
+                + b"".join(greeting.passed_on)
+                + codec.backend_key_data(greeting.pid, key)
+                + codec.ready_for_query(greeting.status)
+            )
         relay = house.engine.relay(
             stream,
             upstream.stream,
@@ -228,7 +233,7 @@ def _client_side(stream: Stream, message: StartupMessage, mechanism: str) -> dic
         "tls": _tls(stream),
         "authentication": mechanism,
         "parameters": {
-            printable(name): printable(value)
+            printable(name): redacted(printable(value))
             for name, value in message.parameters.items()
             if name not in ("user", "database")
         },

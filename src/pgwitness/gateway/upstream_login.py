@@ -23,6 +23,8 @@ from pgwitness.wire.codec import ErrorFields, MalformedPayloadError
 from pgwitness.wire.scram import ClientExchange, ClientKeys, ScramError
 
 MESSAGE_LIMIT: Final = 1 << 20
+GREETING_LIMIT: Final = 1 << 20
+"""What a server may say before it is ready: all of it is held until the session is on the tape."""
 _CANNOT_CONNECT_NOW: Final = "57P03"
 _REFUSED_METHODS: Final = {
     2: "Kerberos V5",
@@ -105,6 +107,7 @@ class UpstreamLogin:
         self._keys = keys
         self._scram: ClientExchange | None = None
         self._proved = False
+        self._read_bytes = 0
 
     async def run(self, protocol_minor: int, parameters: dict[str, str]) -> Greeting:
         """Raises UpstreamError, StartupRefusedError."""
@@ -119,7 +122,7 @@ class UpstreamLogin:
 
     async def _authenticate(self, greeting: Greeting) -> None:
         while True:
-            kind, payload = await self._stream.read_message(MESSAGE_LIMIT)
+            kind, payload = await self._read()
             if kind == ord("R"):
                 method, data = codec.parse_authentication(payload)
                 if method == 0:
@@ -185,9 +188,16 @@ class UpstreamLogin:
             self._revealed = self._password.reveal().encode("utf-8", "surrogateescape")
         return self._revealed
 
+    async def _read(self) -> tuple[int, bytes]:
+        kind, payload = await self._stream.read_message(MESSAGE_LIMIT)
+        self._read_bytes += len(payload) + 5
+        if self._read_bytes > GREETING_LIMIT:
+            raise UpstreamError("the server says more than a mebibyte before it is ready")
+        return kind, payload
+
     async def _until_ready(self, greeting: Greeting) -> None:
         while True:
-            kind, payload = await self._stream.read_message(MESSAGE_LIMIT)
+            kind, payload = await self._read()
             if kind == ord("Z"):
                 greeting.status = payload
                 return

@@ -135,7 +135,8 @@ class Directory:
             raise _not_granted(principal.identity, name)
         if not slash or target == connection.database:
             return connection, connection.database
-        if connection.also_databases != ANY and target not in connection.also_databases:
+        # No name at all would make the server choose one, and the record would not say which.
+        if not target or (connection.also_databases != ANY and target not in connection.also_databases):
             raise UnknownDatabase(
                 f'connection "{name}" does not allow the database "{target}"',
                 hint=f"an administrator can allow it: pgwitness connection update {name} --also-databases …",

@@ -190,10 +190,12 @@ class ClientExchange:
         self._full_nonce = attributes["r"]
         if not self._full_nonce.startswith(self._nonce) or len(self._full_nonce) == len(self._nonce):
             raise ScramError("the server's nonce does not extend ours")
-        if not attributes["i"].isdigit() or not 0 < int(attributes["i"][:9]) <= MAX_ITERATIONS:
+        digits = attributes["i"]
+        iterations = int(digits) if digits.isdigit() and len(digits) <= len(str(MAX_ITERATIONS)) else 0
+        if not 0 < iterations <= MAX_ITERATIONS:
             raise ScramError("the server's iteration count makes no sense")
         self._server_first = message
-        return ServerFirst(_base64(attributes["s"]), int(attributes["i"]))
+        return ServerFirst(_base64(attributes["s"]), iterations)
 
     def final(self, keys: ClientKeys) -> bytes:
         without_proof = b"c=%s,r=%s" % (b64encode(self._header + self._binding), self._full_nonce)
