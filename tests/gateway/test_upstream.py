@@ -324,3 +324,6 @@ async def test_notices_of_the_log_in_reach_the_client(running: Any, make_server:
         timeout=20,
     )
     assert done.stdout == "1\n" and "welcome" in done.stderr
+    assert [(said["severity"], said["message"]) for said in running.events("notice")] == [
+        ("NOTICE", "welcome")
+    ]

@@ -22,6 +22,7 @@ from pgwitness.wire import codec
 
 CANCEL_SECONDS: Final = 10.0
 _THREADS: Final = 16
+_KEY_THREADS: Final = 4
 
 
 @dataclass(slots=True)
@@ -40,12 +41,15 @@ class Dialler:
         self._engine = engine
         self._default_timeout = default_timeout
         self._configurations = TlsConfigurations()
-        # Of its own: a resolver that hangs must not take the threads in which clients are authenticated.
+        # Of their own: a hanging resolver must take neither the threads in which clients are authenticated,
+        # nor those in which other connections' keys are derived.
         self._executor = ThreadPoolExecutor(_THREADS, "dial")
-        self._keys = KeyCache(self._executor)
+        self._deriving = ThreadPoolExecutor(_KEY_THREADS, "keys")
+        self._keys = KeyCache(self._deriving)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._deriving.shutdown(wait=False, cancel_futures=True)
 
     async def open(
         self, connection: Connection, database: str, minor: int, parameters: dict[str, str], worker: int

@@ -18,11 +18,11 @@ import structlog
 
 from pgwitness._core import Engine, Relay, SessionTape, Stream, StreamError, TapeError
 from pgwitness.catalog.models import Connection
-from pgwitness.errors import NotSupported
+from pgwitness.errors import NotSupported, RecordUnwritable
 from pgwitness.gateway import arrival, login
 from pgwitness.gateway.arrival import NotPostgresError, Plaintext
 from pgwitness.gateway.dialling import Dialler, Upstream
-from pgwitness.gateway.recorder import Recorder, new_session_id, session_end
+from pgwitness.gateway.recorder import Recorder, encode, new_session_id, session_end
 from pgwitness.gateway.refusals import Attempt, tell
 from pgwitness.gateway.registry import LiveSession, Registry, farewell
 from pgwitness.gateway.tls import ServerTls
@@ -35,6 +35,7 @@ log = structlog.get_logger("pgwitness.session")
 
 GREETING_SECONDS: Final = 20.0
 """For a client to take in that it is logged in: until then nobody could list, kill or drain its session."""
+NOTICE_CHARACTERS: Final = 65536
 _UNRECORDABLE: Final = farewell("58030", "the record cannot be written, so nothing more is run")
 _MALFORMED: Final = farewell("08P01", "malformed message: the session's message boundaries are lost")
 
@@ -178,6 +179,7 @@ async def _begin(
     key = os.urandom(32 if message.agreed_minor >= 2 else 4)
     greeting = upstream.greeting
     try:
+        _record_notices(tape, greeting.passed_on)
         async with asyncio.timeout(GREETING_SECONDS):
             await stream.write(
                 codec.authentication_ok()
@@ -224,6 +226,19 @@ async def _begin(
         address=stream.peer,
     )
     return live
+
+
+def _record_notices(tape: SessionTape, greeting: list[bytes]) -> None:
+    """What the server said at log-in, as events; parameters are in the header. Raises RecordUnwritable."""
+    for message in greeting:
+        if message[:1] != b"N":
+            continue
+        said = codec.parse_error(message[5:])
+        event = {"event": "notice", "severity": said.severity, "sqlstate": said.sqlstate}
+        try:
+            tape.event(encode({**event, "message": said.message[:NOTICE_CHARACTERS]}))
+        except TapeError as error:
+            raise RecordUnwritable("the session cannot be recorded, so it is not opened") from error
 
 
 def _client_side(stream: Stream, message: StartupMessage, mechanism: str) -> dict[str, Any]:
