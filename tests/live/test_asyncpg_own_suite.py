@@ -12,6 +12,9 @@ from support.foreign import fetch_suite, run_suite
 from support.gateway import Gateway
 from support.servers import PASSWORD, ServerFactory
 
+DATABASES = ("postgres", "testdb", "asyncpg_intro_test")
+"""The suite makes two databases and connects to them by name, so these are registered beforehand."""
+
 DIFFERENCES: dict[str, str] = {}
 """Test → why it ends otherwise through a gateway."""
 
@@ -32,8 +35,9 @@ def test_asyncpg_own_suite(gateway: Gateway, make_server: ServerFactory, tmp_pat
     )
     assert collections.Counter(direct.values())["passed"] > 250, direct
 
-    gateway.add_connection("postgres", server, user="postgres", database="postgres")
-    gateway.add_identity("postgres", "postgres")
+    for database in DATABASES:
+        gateway.add_connection(database, server, user="postgres", database=database)
+    gateway.add_identity("postgres", *DATABASES)
     witnessed = run_suite(
         tests,
         tmp_path / "witnessed.xml",
