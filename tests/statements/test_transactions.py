@@ -151,6 +151,14 @@ def test_a_block_in_a_pipeline_ends_where_its_commit_stands():
     ]
 
 
+def test_executes_without_a_sync_and_a_query_are_one_implicit_transaction():
+    talk = Dialogue().client(extended("DELETE FROM a"), query("DELETE FROM b"))
+    talk.server(parsed(), bound(), no_data(), complete("DELETE 1"), complete("DELETE 2"), ready(b"T"))
+    assert outcomes(talk) == [("DELETE 1", 1, "open"), ("DELETE 2", 1, "open")]
+    talk.client(sync()).server(ready())
+    assert outcomes(talk) == [("DELETE 1", 1, "committed"), ("DELETE 2", 1, "committed")]
+
+
 def test_a_prepared_transaction_waits_for_its_second_phase():
     talk = begun().run("PREPARE TRANSACTION 'g'", "PREPARE TRANSACTION").run("SELECT 1", "SELECT 1")
     assert [each[1:] for each in outcomes(talk)] == [(1, "open")] * 3 + [(2, "committed")]

@@ -18,7 +18,7 @@ from pgwitness.statements.model import Outcome, Statement, TransactionSettled
 from pgwitness.statements.sql import Effect
 
 # They cannot run in a transaction block and commit by themselves.
-_IMMEDIATE = {
+IMMEDIATE = {
     "VACUUM",
     "CREATE DATABASE",
     "DROP DATABASE",
@@ -111,7 +111,7 @@ class Transactions:
             return "open"
         elif tag in ("COMMIT PREPARED", "ROLLBACK PREPARED") and effect:
             self._settle_prepared(effect.name or "", "committed" if tag[0] == "C" else "rolled_back", tag)
-        elif tag in _IMMEDIATE and not ledger.explicit:
+        elif tag in IMMEDIATE and not ledger.explicit:
             return self._end("committed", None, None)
         return None
 
@@ -139,7 +139,8 @@ class Transactions:
         """ReadyForQuery with its status byte. The transaction's outcome, if it ended with that."""
         ledger = self.ledger
         if status != _IDLE:
-            ledger.explicit = True
+            # After Executes without a Sync, a Query leaves their implicit transaction open: that is no block.
+            ledger.explicit = ledger.explicit or not ledger.current
             ledger.failed = status == _FAILED
             return None
         if not ledger.current:

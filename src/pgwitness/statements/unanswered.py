@@ -19,6 +19,7 @@ from pgwitness.statements.state import (
     Request,
     Run,
 )
+from pgwitness.statements.transactions import IMMEDIATE
 
 MAX_HELD, MAX_NAMES = 64 << 20, 10_000
 """A client that errs and then never says Sync can make a reader hold no more bytes and names than these."""
@@ -90,48 +91,70 @@ def leave(runs: Runs, request: Request, status: Status) -> None:
 
 def abandon(runs: Runs, waiting: list[Request], reason: str, lost: bool) -> None:
     """The session is over, or frames were lost: nothing of what waits will be answered any more."""
-    ledger = runs.ledger
-    failed, explicit = ledger.failed, ledger.explicit
-    committing = ending = False
+    fate = _Fate(runs, reason)
     for request in waiting:
-        ending = ending or (request.kind in (QUERY, SYNC, FUNCTION) and not request.answered())
         if request.kind == PARSE and request.prepared is not None:
             runs.prepared[request.name] = request.prepared
         elif request.kind == BIND and request.portal is not None:
             request.portal.prepared = runs.prepared.get(request.portal.source)
             runs.portals[request.name] = request.portal
         elif request.kind in (QUERY, EXECUTE, FUNCTION):
-            committing = committing or _may_commit(runs, request)
-            leave(runs, request, "unfinished")
+            while not request.answered():
+                run = runs.running(request)
+                runs.next_part(request, request.at)
+                runs.finish(request, run, "unfinished", None)
+                if not lost:
+                    fate.pass_statement(run.sql)
+        if request.kind in (QUERY, SYNC, FUNCTION) and not lost:
+            fate.pass_boundary()
     runs.close_portals(forget=not lost)
-    outcome, why = _outcome(failed, explicit, committing, ending, reason)
-    runs.transactions.abandon("in_doubt" if lost else outcome, reason if lost else why)
-
-
-def _outcome(
-    failed: bool, explicit: bool, committing: bool, ending: bool, reason: str
-) -> tuple[Outcome, str]:
-    """What became of the transaction that was open when the session ended."""
-    if failed:
-        return "rolled_back", "the transaction had failed when the session ended"
-    if committing:
-        return "in_doubt", f"the session ended at COMMIT ({reason})"
-    if explicit:
-        return "rolled_back", f"the session ended in mid-transaction ({reason})"
-    if ending:
-        return "in_doubt", f"the session ended before the server's answer ({reason})"
-    return "rolled_back", f"the session ended before Sync ({reason})"
-
-
-def _may_commit(runs: Runs, request: Request) -> bool:
-    if request.kind == QUERY:
-        bodies = (request.parts or sql.split(request.sql))[request.index :]
+    if lost:
+        runs.transactions.abandon("in_doubt", reason)
     else:
-        portal = runs.portals.get(request.name)
-        bodies = [portal.prepared.sql] if portal is not None and portal.prepared is not None else []
-    meanings = [sql.describe(body) for body in bodies]
-    return any(
-        meaning is sql.UNKNOWN
-        or (meaning.effect and meaning.effect.kind in ("commit", "prepare_transaction"))
-        for meaning in meanings
-    )
+        fate.conclude()
+
+
+class _Fate:
+    """What can be known of transactions whose end was not seen. What the server may have committed is in
+    doubt; only what it cannot have committed, since nothing on its way would have, was rolled back when the
+    session ended."""
+
+    def __init__(self, runs: Runs, reason: str) -> None:
+        self._transactions = runs.transactions
+        self._reason = reason
+        self._failed = runs.ledger.failed
+        self._block = runs.ledger.explicit
+        self._known = True
+        """The transaction is the one that the server told of, not one that began unseen."""
+
+    def pass_statement(self, sql_text: str) -> None:
+        meaning = sql.describe(sql_text)
+        kind = meaning.effect.kind if meaning.effect else ""
+        if kind == "rollback_to":
+            self._failed = False
+        elif kind == "rollback":
+            self._end("rolled_back" if self._known else "in_doubt", "at ROLLBACK")
+        elif kind in ("commit", "prepare_transaction"):
+            self._end(self._committed(), "at COMMIT")
+        elif meaning is sql.UNKNOWN or (meaning.command in IMMEDIATE and not self._block):
+            self._end(self._committed(), "before the server's answer")
+
+    def pass_boundary(self) -> None:
+        """Where the server commits what is in no block."""
+        if not self._block:
+            self._end(self._committed(), "before the server's answer")
+
+    def conclude(self) -> None:
+        if not self._known:
+            self._end("in_doubt", "before the server's answer")
+        elif self._block or self._failed:
+            self._end("rolled_back", "in mid-transaction")
+        else:
+            self._end("rolled_back", "before Sync")
+
+    def _committed(self) -> Outcome:
+        return "rolled_back" if self._known and self._failed else "in_doubt"
+
+    def _end(self, outcome: Outcome, when: str) -> None:
+        self._transactions.abandon(outcome, f"the session ended {when} ({self._reason})")
+        self._known = self._failed = self._block = False
