@@ -1,4 +1,4 @@
-"""``python -m bench [--quick] [--rounds N] [--only TEXT]``: run everything, write RESULTS.md."""
+"""``python -m bench [--quick] [--rounds N] [--seconds S] [--only TEXT]``: run everything, write RESULTS.md."""
 
 import argparse
 import contextlib
@@ -36,7 +36,7 @@ Plan = list[tuple[Row, dict[str, Route], measures.Measure]]
 
 def main() -> int:
     arguments = _arguments()
-    scale = QUICK if arguments.quick else Scale(rounds=arguments.rounds)
+    scale = QUICK if arguments.quick else Scale(rounds=arguments.rounds, seconds=arguments.seconds)
     measures.raise_file_limit()
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(routes.database(scale.scale))
@@ -63,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round: does it run?")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of each pgbench run")
     parser.add_argument("--only", default="", help="only measures with this text in their name")
     parser.add_argument("--output", help="default: bench/RESULTS.md; a quick run writes elsewhere")
     arguments = parser.parse_args()
