@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgwitness.statements.assembler import SessionAssembler
+from pgwitness.statements.model import StatementRecorded
 from pgwitness.wire.codec import message, query
 from support.dialogue import (
     SESSION,
@@ -152,6 +153,21 @@ def test_a_restored_portal_is_still_the_one_that_later_messages_mean():
         assembler = SessionAssembler.restore(assembler.snapshot())
         events += assembler.feed(frame)
     assert events[-1].statement.parameters[0].value == "7"
+
+
+def test_a_portal_in_pages_survives_a_restart():
+    talk = Dialogue().client(parse("SELECT x"), bind(portal="p"), execute("p", 1), flush())
+    talk.server(parsed(), bound(), data_row(b"1"), suspended())
+    talk.client(query("SELECT 2")).server(complete("SELECT 1"), ready(b"T"))
+    talk.client(execute("p", 1)).client(sync()).server(data_row(b"2"), suspended(), ready())
+    assembler, events = SessionAssembler(keep_results=True), []
+    for frame in talk.frames:
+        assembler = SessionAssembler.restore(assembler.snapshot())
+        events += assembler.feed(frame)
+    second, paged = [event.statement for event in events if isinstance(event, StatementRecorded)]
+    assert second.sql == "SELECT 2"
+    assert (paged.sql, paged.portal, paged.fetches, paged.rows) == ("SELECT x", "p", 2, 2)
+    assert paged.result.data == [["1"], ["2"]]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc0", b"\x93\x09\x90\x90"])

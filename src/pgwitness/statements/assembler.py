@@ -189,7 +189,8 @@ class SessionAssembler:
         roots += [self._client.snapshot(), self._server.snapshot(), runs.origin]
         roots += [getattr(conversation, name) for name in Conversation.STATE]
         roots += [getattr(runs, name) for name in Runs.STATE]
-        return snapshot.freeze(roots, _STRUCTS)
+        with runs.parted():
+            return snapshot.freeze(roots, _STRUCTS)
 
     @classmethod
     def restore(cls, data: bytes) -> "SessionAssembler":

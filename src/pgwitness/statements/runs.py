@@ -5,7 +5,8 @@ client sends it, so that a pipeline that fails half-way leaves the same names be
 server.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pgwitness.statements import documents, functions, sql
@@ -48,6 +49,24 @@ class Runs:
         """Build what works on the state; again after the state was replaced."""
         self.names = Names(self.path)
         self.transactions = Transactions(self.ledger, self.batch, self._settle, self.origin.session)
+        self._join()
+
+    def _join(self) -> None:
+        """A portal that is fetched in pages and its statement know each other."""
+        for portal in self.portals.values():
+            if portal.run is not None:
+                portal.run.portal = portal
+
+    @contextmanager
+    def parted(self) -> Iterator[None]:
+        """Only the portal knows its statement, as a snapshot has no cycles. ``attach`` joins them again."""
+        for portal in self.portals.values():
+            if portal.run is not None:
+                portal.run.portal = None
+        try:
+            yield
+        finally:
+            self._join()
 
     def give_out(self) -> None:
         """What is in the batch leaves it: the ledger remembers which of it is still open."""
