@@ -147,6 +147,8 @@ def test_a_client_that_hangs_up_leaves_only_what_is_in_doubt_open(
         while [pid for pid in server.backends() if pid != connection.info.backend_pid]:
             time.sleep(0.01)
         present = there(connection)
-        assert outcomes(talk, "committed") <= present
-        assert not outcomes(talk, "rolled_back") & present
-        assert present <= outcomes(talk, "committed") | outcomes(talk, "in_doubt")
+        committed, doubtful = outcomes(talk, "committed"), outcomes(talk, "in_doubt")
+        # a named statement that ran twice may have been rolled back once
+        rolled_back = outcomes(talk, "rolled_back") - committed - doubtful
+        assert committed <= present <= committed | doubtful
+        assert not rolled_back & present
