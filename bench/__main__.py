@@ -1,4 +1,4 @@
-"""``python -m bench [--quick] [--rounds N] [--seconds S] [--only TEXT]``: run everything, write RESULTS.md."""
+"""``python -m bench [--quick] [--rounds N] [--seconds S] [--only TEXT]``: measure, write RESULTS.md."""
 
 import argparse
 import contextlib
