@@ -15,7 +15,19 @@ import psycopg
 import pytest
 
 from pgwitness.wire.codec import query, terminate
-from support.dialogue import Dialogue, bind, close, describe, execute, flush, parse, sync
+from support.dialogue import (
+    Dialogue,
+    bind,
+    close,
+    copy_data,
+    copy_done,
+    copy_fail,
+    describe,
+    execute,
+    flush,
+    parse,
+    sync,
+)
 from support.raw import RawClient
 from support.servers import PASSWORD, Server
 
@@ -30,6 +42,7 @@ CONTROL = (
     *["SAVEPOINT a", "SAVEPOINT b", "ROLLBACK TO a", "ROLLBACK TO SAVEPOINT b", "RELEASE a", "RELEASE b"] * 2,
 )
 ERRORS = ("SELECT 1/0", "SELECT * FROM nowhere", "SELEC", "INSERT INTO outcomes VALUES (-1), (-1)")
+INSERTED = re.compile(r"INSERT INTO outcomes VALUES \((\d+)\)|COPY outcomes FROM STDIN /\* (\d+) \*/")
 
 
 class Talker:
@@ -73,7 +86,20 @@ class Talker:
         wire = b"" if reuse else close(name) + parse(sql, name)
         return wire + bind((), name, name) + execute(name, self.random.choice((0, 0, 1)))
 
+    def copy(self) -> bytes:
+        """A COPY whose data follows at once, sometimes bad or given up; a Sync may stand before it."""
+        self.number += 1
+        sql = f"COPY outcomes FROM STDIN /* {self.number} */"
+        end = self.random.choice((copy_done(), copy_done(), copy_done(), copy_fail()))
+        line = self.random.choice((f"{self.number}\n", f"{self.number}\n", "bad\n")).encode()
+        data = copy_data(line[:1]) + copy_data(line[1:]) + end
+        if self.random.random() < 0.5:
+            return query(sql) + data
+        return parse(sql) + bind() + execute() + self.random.choice((sync(), flush(), b"")) + data + sync()
+
     def batch(self) -> bytes:
+        if self.random.random() < 0.15:
+            return self.copy()
         parts = [self.simple() if self.random.random() < 0.5 else self.extended()]
         if self.random.random() < 0.3:
             parts.append(self.extended())
@@ -105,10 +131,10 @@ def outcomes(talk: Dialogue, outcome: str) -> set[int]:
     """The numbers that statements of this outcome inserted."""
     numbers = set()
     for statement in talk.statements():
-        inserted = re.fullmatch(r"INSERT INTO outcomes VALUES \((\d+)\)", statement.sql)
+        inserted = INSERTED.fullmatch(statement.sql)
         ran = statement.status in ("ok", "unfinished")
         if inserted and ran and statement.transaction.outcome == outcome:
-            numbers.add(int(inserted[1]))
+            numbers.add(int(inserted[1] or inserted[2]))
     return numbers
 
 
