@@ -161,7 +161,9 @@ def test_committed_is_what_is_in_the_table(
     statements = talk.statements()
     assert {each.transaction.outcome for each in statements} <= {"committed", "rolled_back"}
     assert {each.status for each in statements} <= {"ok", "error", "skipped"}
-    assert [each.seq for each in statements] == sorted(each.seq for each in statements)
+    in_order = sorted(statements, key=lambda each: each.seq)
+    assert [each.seq for each in in_order] == list(range(1, len(statements) + 1))
+    assert [each.message for each in in_order] == sorted(each.message for each in statements)
 
 
 def test_a_client_that_hangs_up_leaves_only_what_is_in_doubt_open(
