@@ -7,7 +7,9 @@ supported.
 
 from collections import deque
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -17,21 +19,28 @@ _LIST, _TUPLE, _DICT, _DEQUE, _STRUCT = range(5)
 
 def freeze(roots: Iterable[Any], structs: tuple[type[msgspec.Struct], ...]) -> bytes:
     """``structs`` are the classes that may occur; their order is part of the format."""
-    return msgspec.msgpack.encode((VERSION, *_Freezer(structs).run(roots)))
+    return msgspec.msgpack.encode((_layout(structs), *_Freezer(structs).run(roots)))
 
 
 def thaw(data: bytes, structs: tuple[type[msgspec.Struct], ...]) -> list[Any]:
-    """The roots. ValueError if ``data`` is of another version or no snapshot."""
+    """The roots. ValueError if ``data`` is of another version or no snapshot: read the frames again then."""
     try:
-        version, nodes, roots = msgspec.msgpack.decode(data)
-        if version != VERSION:
-            raise ValueError(f"snapshot version {version}, expected {VERSION}")
+        layout, nodes, roots = msgspec.msgpack.decode(data)
+        if layout != _layout(structs):
+            raise ValueError("a snapshot of another version")
         thawed: list[Any] = []
         for kind, content in nodes:
             thawed.append(_build(kind, [_value(field, thawed) for field in content], structs))
         return [_value(root, thawed) for root in roots]
     except (msgspec.DecodeError, IndexError, TypeError) as error:
         raise ValueError(f"not a snapshot: {error}") from error
+
+
+@cache
+def _layout(structs: tuple[type[msgspec.Struct], ...]) -> int:
+    """Changes with the format and with every field of every class, so that a newer program never misreads
+    an old state."""
+    return crc32(repr((VERSION, [(each.__name__, each.__struct_fields__) for each in structs])).encode())
 
 
 def _value(field: Any, thawed: list[Any]) -> Any:
