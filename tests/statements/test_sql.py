@@ -1,8 +1,11 @@
 """What the parser is asked, and what it costs when the text is long, deep or wrong."""
 
+import time
+
 import pytest
 
 from pgwitness.statements import sql
+from pgwitness.statements.condense import condense
 
 
 @pytest.mark.parametrize(
@@ -108,9 +111,46 @@ def test_padding_hides_nothing(padding):
     assert sql.split(f"{text}; DELETE FROM after") == [text, "DELETE FROM after"]
 
 
+def test_a_bulk_insert_is_read_whatever_its_length():
+    row = "(1, -2.5e3, 'it''s; (', E'\\'', NULL, $1, $q$ ; $q$),"
+    text = f'INSERT INTO a VALUES {row * (sql.PARSE_LIMIT // 20)}(now(), b.x) RETURNING s."T".c'
+    assert sql.describe(text) == sql.Meaning("INSERT", (("", "a"),))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT a1, 'x', \"it's\", E'\\'', $$'$$, t.b FROM s.t1 /* FROM /* x */ y */ JOIN u2 ON -1 = .5 -- z",
+        "COPY t FROM '/tmp/x' WITH (DELIMITER E'\\t')",
+        "CREATE TABLE x (n numeric(9,2) DEFAULT -1, d interval(3) DEFAULT interval '1 day', b bit)",
+        "UPDATE \"A\"\"b\" SET x = ARRAY[1,2,3] WHERE y IN ('a','b') AND z->>'k' = U&'d' AND w = $2 - 1",
+        "DO $body$ BEGIN DELETE FROM t; END $body$",
+        "WITH e AS (DELETE FROM g RETURNING 1) INSERT INTO h VALUES (1,2),(3,4)",
+    ],
+)
+def test_a_condensed_text_names_the_same(text):
+    assert sql.describe(condense(text)) == sql.describe(text) != sql.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1," * 50_000, "E'\\'" * 50_000, "$a$" * 50_001, "/*" * 50_000, "$a$$b$ " * 50_000, "'\"" * 50_000],
+)
+def test_condensing_takes_time_in_proportion(text):
+    started = time.perf_counter()
+    condense(text * 4)
+    assert time.perf_counter() - started < 2
+
+
 def test_a_text_that_cannot_be_condensed_is_not_parsed():
-    values = ",".join(["(1)"] * (sql.PARSE_LIMIT // 4 + 1))
+    values = ",".join(["(x)"] * (sql.PARSE_LIMIT // 4 + 1))
     assert sql.describe(f"INSERT INTO a VALUES {values}") is sql.UNKNOWN
+
+
+def test_a_text_of_many_statements_ends_in_all_the_rest():
+    parts = sql.split("SELECT;" * (sql.MAX_PARTS + 2))
+    assert len(parts) == sql.MAX_PARTS
+    assert parts[-2:] == ["SELECT", "SELECT;SELECT;SELECT"]
 
 
 @pytest.mark.parametrize("text", ["SELECT \0", "SELECT '\ud800'", "'", "$$", '"', "/*", "\x80\xff"])

@@ -198,6 +198,8 @@ class SessionAssembler:
         version.
         """
         roots = snapshot.thaw(data, _STRUCTS)
+        if len(roots) != len(cls._STATE) + 3 + len(Conversation.STATE) + len(Runs.STATE):
+            raise ValueError("a snapshot of another version")
         assembler = cls()
         values = iter(roots)
         for name in cls._STATE:

@@ -211,8 +211,11 @@ class Conversation:
         if (request := self._head(QUERY, EXECUTE)) is None:
             return
         run = self.runs.running(request)
+        tag = text(payload, self.runs.encoding)
         if len(run.tags) < _MAX_TAGS:
-            run.tags.append(text(payload, self.runs.encoding))
+            run.tags.append(tag)
+        elif tag in ("COMMIT", "ROLLBACK"):  # how a transaction ended matters more than what is told of it
+            run.tags[-1] = tag
         if request.kind == EXECUTE:
             self._executed(request, run)
             self.runs.finish(request, run, "ok", at)

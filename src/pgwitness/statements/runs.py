@@ -28,7 +28,10 @@ class Runs:
     statements were given out before.
     """
 
-    STATE = ("seq", "prepared", "portals", "cancel_at", "cancel_position", "encoding", "ledger", "path")
+    STATE = (
+        *("seq", "prepared", "portals", "cancel_at", "cancel_position", "encoding", "ledger", "path"),
+        "backslashes",
+    )
 
     def __init__(self, origin: documents.Origin, keep_results: bool, settle: Settle) -> None:
         self.origin = origin
@@ -41,6 +44,8 @@ class Runs:
         self.cancel_at = 0
         self.cancel_position = 0
         self.encoding = "utf-8"
+        self.backslashes = False
+        """``standard_conforming_strings`` is off: the parser would read strings otherwise than the server."""
         self.ledger = Ledger()
         self.path = Path()
         self.attach()
@@ -86,6 +91,14 @@ class Runs:
             self.encoding = python_encoding(value)
         elif name == "search_path":
             self.names.report(value)
+        elif name == "standard_conforming_strings":
+            self.backslashes = value == "off"
+
+    def _describe(self, text: str) -> sql.Meaning:
+        return sql.UNKNOWN if self._unclear(text) else sql.describe(text)
+
+    def _unclear(self, text: str) -> bool:
+        return self.backslashes and "\\" in text
 
     def running(self, request: Request) -> Run:
         """The statement that this Query, Execute or FunctionCall runs now; it begins if there is none."""
@@ -106,9 +119,11 @@ class Runs:
 
     def _new_part(self, request: Request) -> Run:
         if request.parts is None:
-            request.parts = sql.split(request.sql) or [request.sql]
+            unclear = self._unclear(request.sql)
+            request.parts = [request.sql] if unclear else sql.split(request.sql) or [request.sql]
         parts = request.parts
-        whole = len(parts) == 1 and request.index == 0 and sql.describe(request.sql) is sql.UNKNOWN
+        whole = len(parts) == 1 and request.index == 0 and self._describe(request.sql) is sql.UNKNOWN
+        whole = whole or request.index == sql.MAX_PARTS - 1
         body = parts[min(request.index, len(parts) - 1)]
         self.seq += 1
         number = self.ledger.enter(self.seq)
@@ -189,18 +204,22 @@ class Runs:
         if status == "ok":
             self._consequences(run, effect)
         elif failed is not None:
+            if run.whole:  # what its statements before the failing one did, they did
+                self._consequences(run, None)
             self.ledger.fail(run.seq, failed.sqlstate)
 
     def _understood(self, request: Request | None, run: Run) -> tuple[Protocol, sql.Meaning]:
         if request is None:
-            return "extended", sql.describe(run.sql)
+            return "extended", self._describe(run.sql)
         if request.kind == FUNCTION:
             return "function", functions.MEANING
-        return "simple" if request.kind == QUERY else "extended", sql.describe(run.sql)
+        return "simple" if request.kind == QUERY else "extended", self._describe(run.sql)
 
     def _consequences(self, run: Run, effect: sql.Effect | None) -> None:
         if effect is not None:
             self._apply(run, effect)
+        if effect is not None and effect.kind == "rollback_to":
+            self._close_since(self.transactions.since(effect))
         for tag in run.tags:
             ends = tag in ("COMMIT", "ROLLBACK", "PREPARE TRANSACTION")
             if ends and self.portals and not (effect is not None and effect.kind == "rollback_to"):
@@ -256,6 +275,12 @@ class Runs:
             self._leave(portal)
         if forget:
             self.portals.clear()
+
+    def _close_since(self, seq: int | None) -> None:
+        """Back to a savepoint: the server closes the portals that began to run since."""
+        for name, portal in list(self.portals.items()):
+            if seq is not None and portal.run is not None and portal.run.seq > seq:
+                self.close_portal(name)
 
     def _leave(self, portal: Portal) -> None:
         """While rows are left, its statement ends here, without a tag."""

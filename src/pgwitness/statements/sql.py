@@ -17,11 +17,16 @@ from msgspec import Struct
 from pglast import parser
 
 from pgwitness.statements.commands import command_of
+from pgwitness.statements.condense import condense
 
-PARSE_LIMIT = 4 << 20
-"""Characters. A parse tree takes up to a hundred times its text's memory, so a longer text is split by
-PostgreSQL's scanner, and read without its comments and constants: padding hides nothing. Only what is
-longer even so stays unread."""
+PARSE_LIMIT = 1 << 20
+"""Characters. A parse tree takes up to two hundred times its text's memory, so a longer text is split by
+PostgreSQL's scanner, and read without its comments and with its constants condensed: padding hides nothing.
+Only what is longer even so stays unread."""
+MAX_PARTS = 10_000
+"""Statements that one text is split into; the last of them is all the rest."""
+_NORMALIZED = 16 << 10
+"""Characters. ``normalize`` may take eight kilobytes of memory for each token."""
 _CACHED_TEXT = 4096
 _CACHE_ENTRIES = 8192
 _TREE_LIMIT = 16 << 20  # bytes of JSON that are turned into Python objects
@@ -59,21 +64,26 @@ def split(sql: str) -> list[str]:
     if body and ";" not in body and "--" not in body and "/*" not in body:
         return [sql]
     try:
-        texts = _split(sql)
+        places = _split(sql)
     except (parser.ParseError, UnicodeError, ValueError):
         return [sql]
-    return [sql] if len(texts) == 1 else list(texts)
+    if len(places) == 1:
+        return [sql]
+    parts = [sql[place] for place in places[: MAX_PARTS - 1]]
+    if len(places) >= MAX_PARTS:
+        parts.append(sql[places[MAX_PARTS - 1].start : places[-1].stop])
+    return parts
 
 
-def _split(sql: str) -> tuple[str, ...]:
+def _split(sql: str) -> tuple[slice, ...]:
     if len(sql) > PARSE_LIMIT:
-        return parser.split(sql, with_parser=False)
+        return parser.split(sql, with_parser=False, only_slices=True)
     try:
-        return parser.split(sql)
+        return parser.split(sql, only_slices=True)
     except parser.ParseError as error:
         if not _too_deep(error):
             raise
-        return parser.split(sql, with_parser=False)
+        return parser.split(sql, with_parser=False, only_slices=True)
 
 
 def _too_deep(error: Exception) -> bool:
@@ -83,22 +93,30 @@ def _too_deep(error: Exception) -> bool:
 
 def describe(sql: str) -> Meaning:
     """The meaning of one statement's text. ``UNKNOWN`` if the parser does not understand it."""
-    return _describe_cached(sql) if len(sql) <= _CACHED_TEXT else _describe(sql)
+    if len(sql) <= _CACHED_TEXT:
+        return _describe_cached(sql)
+    # A text of megabytes may be executed a million times. Its hash is computed once, and is not foreseeable.
+    key = (hash(sql), len(sql))
+    meaning = _by_hash.get(key)
+    if meaning is None:
+        if len(_by_hash) >= _CACHE_ENTRIES:
+            _by_hash.clear()
+        meaning = _by_hash[key] = _describe(sql)
+    return meaning
 
 
 def _describe(sql: str) -> Meaning:
+    if len(sql) > _NORMALIZED:
+        text = sql if len(sql) <= PARSE_LIMIT else condense(sql)
+        return _parse(text)[0] if len(text) <= PARSE_LIMIT else UNKNOWN
     try:
-        key = parser.normalize(sql if len(sql) <= PARSE_LIMIT else _without_comments(sql))
+        key = parser.normalize(sql)
     except parser.ParseError as error:
-        return _parse(sql)[0] if _too_deep(error) and len(sql) <= PARSE_LIMIT else UNKNOWN
+        return _parse(sql)[0] if _too_deep(error) else UNKNOWN
     except (UnicodeError, ValueError):
         return UNKNOWN
-    if len(key) > PARSE_LIMIT:
-        return UNKNOWN
     meaning = _by_shape.get(key)
-    if meaning is None and len(sql) > PARSE_LIMIT:
-        meaning, _ = _parse(key)
-    elif meaning is None:
+    if meaning is None:
         meaning, depends_on_constants = _parse(sql)
         if not depends_on_constants and len(key) <= _CACHED_TEXT:
             if len(_by_shape) >= _CACHE_ENTRIES:
@@ -107,19 +125,9 @@ def _describe(sql: str) -> Meaning:
     return meaning
 
 
-def _without_comments(sql: str) -> str:
-    if "--" not in sql and "/*" not in sql:
-        return sql
-    kept, at = [], 0
-    for comment in parser.comments(sql):
-        start = sql.find(comment.str, at)
-        kept.append(sql[at:start])
-        at = start + len(comment.str)
-    return " ".join([*kept, sql[at:]])
-
-
 _describe_cached = lru_cache(_CACHE_ENTRIES)(_describe)
 _by_shape: dict[str, Meaning] = {}
+_by_hash: dict[tuple[int, int], Meaning] = {}
 
 
 def _parse(sql: str) -> tuple[Meaning, bool]:

@@ -27,6 +27,7 @@ IMMEDIATE = {
     "ALTER SYSTEM",
 }
 
+_NOT_UNDERSTOOD = "ended by a statement that the record does not understand"
 _ELSEWHERE = "prepared: another session may have committed it"
 _IDLE, _FAILED = 0x49, 0x45
 
@@ -126,10 +127,17 @@ class Transactions:
                 )
                 del ledger.savepoints[at + 1 :]
             return None
+        if effect is None and ledger.explicit:  # perhaps to a savepoint only
+            return self._end("in_doubt", _NOT_UNDERSTOOD, None)
         refused = effect is not None and effect.kind == "commit"
         return self._end(
             "rolled_back", "COMMIT was answered with ROLLBACK" if refused else "rolled back", effect
         )
+
+    def since(self, effect: Effect) -> int | None:
+        """The statement that made the savepoint that ``effect`` goes back to."""
+        at = self._savepoint(effect.name)
+        return None if at is None else self.ledger.savepoints[at][1]
 
     def _savepoint(self, name: str | None) -> int | None:
         savepoints = self.ledger.savepoints
@@ -149,7 +157,7 @@ class Transactions:
         if ledger.failed:
             return self._end("rolled_back", self._failure(), None)
         if ledger.explicit:
-            return self._end("in_doubt", "ended by a statement that the record does not understand", None)
+            return self._end("in_doubt", _NOT_UNDERSTOOD, None)
         return self._end("committed", None, None)
 
     def _failure(self) -> str:
