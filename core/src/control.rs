@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
@@ -13,7 +13,6 @@ use crate::results::Answers;
 const QUIET_AFTER_READY: Duration = Duration::from_secs(1);
 
 /// What Python and the session's task share.
-#[derive(Default)]
 pub struct Control {
     order: Mutex<Option<Order>>,
     waker: Mutex<Option<Waker>>,
@@ -23,7 +22,9 @@ pub struct Control {
     outstanding: AtomicI64,
     /// The last message that passed was a ReadyForQuery.
     ready: AtomicBool,
-    last_activity: AtomicI64,
+    began: Instant,
+    /// Nanoseconds since it began.
+    last_activity: AtomicU64,
     pub client_bytes: AtomicU64,
     pub server_bytes: AtomicU64,
 }
@@ -97,14 +98,25 @@ impl Relay {
 
 impl Control {
     pub fn new() -> Self {
-        Control { last_activity: AtomicI64::new(now()), ..Control::default() }
+        Control {
+            order: Mutex::default(),
+            waker: Mutex::default(),
+            ended: Mutex::default(),
+            waiting: Mutex::default(),
+            outstanding: AtomicI64::new(0),
+            ready: AtomicBool::new(true),
+            began: Instant::now(),
+            last_activity: AtomicU64::new(0),
+            client_bytes: AtomicU64::new(0),
+            server_bytes: AtomicU64::new(0),
+        }
     }
 
     /// The client's bytes were recorded, and this many requests in them.
     pub fn asked(&self, requests: i64, bytes: usize) {
         self.outstanding.fetch_add(requests, Ordering::Relaxed);
         self.ready.store(false, Ordering::Relaxed);
-        self.last_activity.store(now(), Ordering::Relaxed);
+        self.touch();
         self.client_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -116,19 +128,24 @@ impl Control {
         if let Some(ready) = answers.ends_ready {
             self.ready.store(ready, Ordering::Relaxed);
         }
-        self.last_activity.store(now(), Ordering::Relaxed);
+        self.touch();
         self.server_bytes.fetch_add(answers.whole as u64, Ordering::Relaxed);
     }
 
-    /// No request is outstanding. A Sync that the server ignored (during COPY) is never answered: then the silence after a
-    /// ReadyForQuery tells.
+    /// The server has said ReadyForQuery to all that it was asked. A Sync that it ignored (during COPY) is never answered:
+    /// then the silence after a ReadyForQuery tells.
     fn idle(&self) -> bool {
-        self.outstanding.load(Ordering::Relaxed) <= 0
-            || self.ready.load(Ordering::Relaxed) && self.quiet() > QUIET_AFTER_READY
+        self.ready.load(Ordering::Relaxed)
+            && (self.outstanding.load(Ordering::Relaxed) <= 0 || self.quiet() > QUIET_AFTER_READY)
     }
 
     fn quiet(&self) -> Duration {
-        Duration::from_nanos((now() - self.last_activity.load(Ordering::Relaxed)).max(0) as u64)
+        let last = Duration::from_nanos(self.last_activity.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(last)
+    }
+
+    fn touch(&self) {
+        self.last_activity.store(self.began.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// The first order counts, but a drain can be made an end.
@@ -187,8 +204,4 @@ impl Drop for Finishing {
             self.0.finish(end(&self.0, "shutdown", Some("the engine was closed".into())));
         }
     }
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 
 use crate::StreamError;
 use crate::control::{Control, Relay};
@@ -61,6 +62,7 @@ impl Engine {
         let address = listener.local_addr()?;
         Ok(Listener {
             listener: Mutex::new(Some(Arc::new(listener))),
+            accepting: Mutex::default(),
             address,
             workers: self.workers.clone(),
             mailbox: self.mailbox.clone(),
@@ -121,6 +123,7 @@ impl Engine {
         Ok(worker.handle.clone())
     }
 
+    /// Cancelling the future ends the dial, whose descriptor would otherwise be held until the kernel gives up.
     fn connect<F>(&self, py: Python<'_>, worker: usize, dial: F) -> PyResult<Py<PyAny>>
     where
         F: Future<Output = std::io::Result<(Raw, Option<SocketAddr>)>> + Send + 'static,
@@ -128,11 +131,25 @@ impl Engine {
         let handle = self.handle(worker)?;
         let (ticket, future) = self.mailbox.ticket(py)?;
         let (home, mailbox) = (handle.clone(), self.mailbox.clone());
-        handle.spawn(async move {
+        let dialling = handle.spawn(async move {
             let stream = dial.await.map(|(raw, peer)| Stream::new(raw, peer, worker, home, mailbox, None));
             ticket.answer(stream.map(Outcome::Stream).map_err(Failure::from));
         });
+        let cancel = Py::new(py, CancelDial(dialling.abort_handle()))?;
+        future.call_method1(py, "add_done_callback", (cancel,))?;
         Ok(future)
+    }
+}
+
+/// Called when a dial's future is done, by its result or because nobody wants it any more.
+#[pyclass(frozen)]
+struct CancelDial(AbortHandle);
+
+#[pymethods]
+impl CancelDial {
+    fn __call__(&self, _future: &Bound<'_, PyAny>) {
+        // Without effect on a dial that has its result.
+        self.0.abort();
     }
 }
 
@@ -149,6 +166,7 @@ fn literal(host: &str) -> PyResult<IpAddr> {
 #[pyclass(frozen, module = "pgwitness._core")]
 pub struct Listener {
     listener: Mutex<Option<Arc<TcpListener>>>,
+    accepting: Mutex<Option<AbortHandle>>,
     address: SocketAddr,
     workers: Workers,
     mailbox: Arc<Mailbox>,
@@ -172,16 +190,20 @@ impl Listener {
         let listener = listener.ok_or_else(|| StreamError::new_err("the listener is closed"))?;
         let (ticket, future) = self.mailbox.ticket(py)?;
         let (workers, mailbox) = (self.workers.clone(), self.mailbox.clone());
-        self.handle.spawn(async move {
+        let accepting = self.handle.spawn(async move {
             let accepted =
                 listener.accept().await.and_then(|(stream, peer)| settle(stream, peer, &workers, mailbox));
             ticket.answer(accepted.map(Outcome::Stream).map_err(Failure::from));
         });
+        *self.accepting.lock().unwrap() = Some(accepting.abort_handle());
         Ok(future)
     }
 
     fn close(&self) {
         self.listener.lock().unwrap().take();
+        if let Some(accepting) = self.accepting.lock().unwrap().take() {
+            accepting.abort();
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Part {
     pub ends: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Framer {
     kind: u8,
     remaining: u32,

@@ -122,18 +122,24 @@ impl Mailbox {
     pub fn drain(&self, py: Python<'_>) -> PyResult<()> {
         let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
         let finished = std::mem::take(&mut *self.finished.lock().unwrap());
-        for (number, result) in finished {
-            let future = self.futures.lock().unwrap().remove(&number);
-            let Some(future) = future else { continue };
-            let future = future.bind(py);
-            if future.call_method0("done")?.is_truthy()? {
-                continue;
-            }
-            match result {
-                Ok(outcome) => future.call_method1("set_result", (outcome.into_object(py)?,))?,
-                Err(failure) => future.call_method1("set_exception", (PyErr::from(failure),))?,
-            };
+        // One that cannot be resolved must not keep the others waiting; the first error is told.
+        finished
+            .into_iter()
+            .map(|(number, result)| self.resolve(py, number, result))
+            .fold(Ok(()), Result::and)
+    }
+
+    fn resolve(&self, py: Python<'_>, number: u64, result: Finished) -> PyResult<()> {
+        let future = self.futures.lock().unwrap().remove(&number);
+        let Some(future) = future else { return Ok(()) };
+        let future = future.bind(py);
+        if future.call_method0("done")?.is_truthy()? {
+            return Ok(());
         }
+        match result {
+            Ok(outcome) => future.call_method1("set_result", (outcome.into_object(py)?,))?,
+            Err(failure) => future.call_method1("set_exception", (PyErr::from(failure),))?,
+        };
         Ok(())
     }
 

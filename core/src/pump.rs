@@ -78,7 +78,11 @@ impl Pump {
                 }
                 let arrived = &scratch[..self.carried + n];
                 // The promise: recorded here, forwarded below. The two must not change places.
-                let recorded = record(&mut self.framer, arrived)?;
+                let before = self.framer;
+                let recorded = record(&mut self.framer, arrived).inspect_err(|_| {
+                    // Nothing of this chunk is forwarded: both sides stand where they stood before it.
+                    self.framer = before;
+                })?;
                 let (whole, partial) = arrived.split_at(recorded.whole);
                 self.carry[..partial.len()].copy_from_slice(partial);
                 self.carried = partial.len();

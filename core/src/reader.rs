@@ -112,6 +112,9 @@ impl Reader {
                     if !successor {
                         return Ok(None);
                     }
+                    if self.anything_behind()? {
+                        return Err(self.corrupt("frames are missing here"));
+                    }
                     self.go_on();
                 }
                 Look::Corrupt(reason) => {
@@ -174,6 +177,19 @@ impl Reader {
         }
         self.window.truncate(filled);
         Ok(filled >= wanted)
+    }
+
+    /// In a segment that has a successor: is what stands behind the last frame more than room that was never used?
+    fn anything_behind(&mut self) -> io::Result<bool> {
+        let (offset, mut found) = (self.offset, false);
+        self.offset += 8; // where the end mark may just have been written
+        while !found && self.refill(1)? {
+            found = self.window.iter().any(|byte| *byte != 0);
+            self.offset += self.window.len();
+        }
+        self.offset = offset;
+        self.refill(FRAME_HEADER)?;
+        Ok(found)
     }
 
     fn corrupt(&self, reason: &str) -> ReadError {

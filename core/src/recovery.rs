@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::segment::{self, END, FRAME_HEADER, Look, SEGMENT_HEADER, SessionId};
+use crate::segment::{self, END, FRAME_HEADER, FrameHead, Look, SEGMENT_HEADER, SessionId};
 use crate::tape::{KIND_ROSTER, KIND_SESSION_ENDED, KIND_SESSION_STARTED};
 
 /// The end of the last segment, how much behind it was not whole, and which sessions were open.
@@ -54,33 +54,37 @@ fn used(bytes: &[u8]) -> u64 {
 
 fn read_to_end(path: &Path, number: u32, bytes: &[u8]) -> io::Result<Recovery> {
     let mut open = BTreeMap::new();
+    let mut discarded_bytes = 0;
     let mut at = SEGMENT_HEADER;
     let closed = loop {
         match segment::look(bytes, at) {
             Look::Frame { head, payload, next } => {
-                match head.kind {
-                    KIND_ROSTER => open.extend(roster(payload)),
-                    KIND_SESSION_ENDED => {
-                        open.remove(&head.session);
-                    }
-                    kind if kind == KIND_SESSION_STARTED || open.contains_key(&head.session) => {
-                        open.insert(head.session, head.sequence + 1);
-                    }
-                    _ => {}
-                }
+                note(&mut open, &head, payload);
                 at = next;
             }
             Look::End => break true,
             Look::Short(_) if bytes.len() - at.min(bytes.len()) < FRAME_HEADER => break true,
-            _ => break false,
+            // A hole in the middle is not the end: a power failure can take one page and leave the next.
+            _ => match next_frame(bytes, at) {
+                Some(next) => {
+                    discarded_bytes += (next - at) as u64;
+                    at = next;
+                }
+                None => break false,
+            },
         }
     };
     let at = at.min(bytes.len());
-    let discarded_bytes = if closed { 0 } else { used(&bytes[at..]) };
     if !closed {
-        if discarded_bytes > 0 {
+        let torn = used(&bytes[at..]);
+        if torn > 0 {
             // Not readable as frames, but somebody may want to look at it.
-            fs::write(path.with_extension("torn"), &bytes[at..at + discarded_bytes as usize])?;
+            let kept = path.with_extension("torn");
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(kept)?;
+            file.write_all(&bytes[at..at + torn as usize])?;
+            file.sync_all()?;
+            discarded_bytes += torn;
         }
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(at as u64)?;
@@ -101,4 +105,24 @@ fn roster(payload: &[u8]) -> impl Iterator<Item = (SessionId, u64)> {
         let (id, next) = entry.split_at(16);
         (id.try_into().expect("16 bytes"), u64::from_le_bytes(next.try_into().expect("8 bytes")))
     })
+}
+
+/// Where the next whole frame stands behind what is none.
+fn next_frame(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = at + used(&bytes[at..]) as usize;
+    (at + 8..end).step_by(8).find(|at| matches!(segment::look(bytes, *at), Look::Frame { .. }))
+}
+
+/// Keep count of the open sessions and the sequences that they have reached.
+fn note(open: &mut BTreeMap<SessionId, u64>, head: &FrameHead, payload: &[u8]) {
+    match head.kind {
+        KIND_ROSTER => open.extend(roster(payload)),
+        KIND_SESSION_ENDED => {
+            open.remove(&head.session);
+        }
+        kind if kind == KIND_SESSION_STARTED || open.contains_key(&head.session) => {
+            open.insert(head.session, head.sequence + 1);
+        }
+        _ => {}
+    }
 }

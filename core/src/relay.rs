@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use crate::control::{Control, Finishing, Order, end};
 use crate::frame::{Framer, Malformed};
@@ -107,10 +108,26 @@ impl Conversation {
             // The tape may be what failed; the session ends either way.
             let _ = self.tape.append(KIND_ELIDED, &elided);
         }
-        let _ = tokio::time::timeout(FAREWELL_WITHIN, self.leave_client(&farewell)).await;
-        let _ = tokio::time::timeout(FAREWELL_WITHIN, self.leave_server()).await;
         let finished = end(&self.control, &reason, detail);
-        drop(self);
+        let Conversation { mut client, mut upstream, requests, answers, client_lost, .. } = self;
+        let leaving_client = async {
+            match client_lost {
+                Some(_) => Ok(()),
+                None => leave_client(&mut client, &answers, &farewell).await,
+            }
+        };
+        // Peers that are gone or not reading are left all the same.
+        let _ = tokio::join!(
+            timeout(FAREWELL_WITHIN, leaving_client),
+            timeout(FAREWELL_WITHIN, leave_server(&mut upstream, &requests)),
+        );
+        if !farewell.is_empty() {
+            // Closing with unread input would reset the connection, and the farewell with it; the session is over all the same.
+            tokio::spawn(timeout(FAREWELL_WITHIN, async move {
+                let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+            }));
+        }
+        drop(upstream);
         finishing.with(finished);
     }
 
@@ -203,30 +220,22 @@ impl Conversation {
             _ => Stop::Done("server_closed"),
         }
     }
+}
 
-    /// Tell the client why, if it stands at the end of a message, and close its stream in order.
-    async fn leave_client(&mut self, farewell: &[u8]) -> io::Result<()> {
-        if self.client_lost.is_some() {
-            return Ok(());
-        }
-        if !farewell.is_empty() && self.answers.framer.at_boundary() {
-            self.client.write_all(&self.answers.rest[self.answers.written..]).await?;
-            self.client.write_all(farewell).await?;
-            self.client.flush().await?;
-        }
-        self.client.shutdown().await?;
-        if !farewell.is_empty() {
-            // Closing with unread input would reset the connection, and the farewell with it.
-            tokio::io::copy(&mut self.client, &mut tokio::io::sink()).await?;
-        }
-        Ok(())
+/// Tell the client why, if it stands at the end of a message, and close its stream in order.
+async fn leave_client(client: &mut Io, answers: &Pump, farewell: &[u8]) -> io::Result<()> {
+    if !farewell.is_empty() && answers.framer.at_boundary() {
+        client.write_all(&answers.rest[answers.written..]).await?;
+        client.write_all(farewell).await?;
+        client.flush().await?;
     }
+    client.shutdown().await
+}
 
-    async fn leave_server(&mut self) -> io::Result<()> {
-        if self.requests.framer.at_boundary() && self.requests.rest.is_empty() && !self.requests.closed {
-            self.upstream.write_all(TERMINATE).await?;
-            self.upstream.flush().await?;
-        }
-        self.upstream.shutdown().await
+async fn leave_server(upstream: &mut Io, requests: &Pump) -> io::Result<()> {
+    if requests.framer.at_boundary() && requests.rest.is_empty() && !requests.closed {
+        upstream.write_all(TERMINATE).await?;
+        upstream.flush().await?;
     }
+    upstream.shutdown().await
 }

@@ -64,7 +64,18 @@ pub fn record_answers(
     tape: &Session,
 ) -> Result<Answers, Broken> {
     let (mut whole, mut kept_from, mut ready, mut ends_ready) = (0, 0, 0, None);
-    while let Some(part) = framer.next(arrived, whole).map_err(Broken::Malformed)? {
+    loop {
+        let part = match framer.next(arrived, whole) {
+            Ok(Some(part)) => part,
+            Ok(None) => break,
+            Err(malformed) => {
+                // What stands before it came back from the server all the same.
+                if !results.eliding {
+                    append(tape, KIND_SERVER, &arrived[kept_from..whole])?;
+                }
+                return Err(Broken::Malformed(malformed));
+            }
+        };
         whole = part.end;
         if let Some(length) = part.begins {
             ready += i64::from(part.kind == b'Z');

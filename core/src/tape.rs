@@ -34,7 +34,9 @@ pub const KIND_ROSTER: u8 = 8;
 const RECORDER: SessionId = [0; 16];
 const SPARE: &str = "next.tmp";
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-const LINK_CHECK_NS: i64 = 1_000_000;
+const LINK_CHECK: Duration = Duration::from_millis(1);
+/// As many as fit in a roster's frame, and some to spare.
+const MOST_SESSIONS: usize = 40_000;
 const ENDED: u64 = u64::MAX;
 
 pub struct Tape {
@@ -59,8 +61,10 @@ struct Writer {
     sessions: HashMap<SessionId, Arc<AtomicU64>>,
     recorder_sequence: Arc<AtomicU64>,
     last_time: i64,
-    /// When the current segment was last seen to be linked in its directory.
-    linked_at: i64,
+    /// When the current segment was last looked for in its directory.
+    linked_at: Instant,
+    /// It was not there: the next append tries a new one.
+    removed: bool,
     refused: Option<(Instant, String)>,
     closed: bool,
 }
@@ -69,14 +73,12 @@ impl Writer {
     /// Notice that somebody removed the current segment. Asked for once a millisecond at most: a file that is removed takes all
     /// that is on it along, so that a finer grain would save nothing.
     fn check_linked(&mut self) -> io::Result<()> {
-        if self.last_time - self.linked_at > LINK_CHECK_NS {
-            if fstat(&self.current.file)?.st_nlink == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "the tape's current segment was removed",
-                ));
-            }
-            self.linked_at = self.last_time;
+        if self.linked_at.elapsed() > LINK_CHECK {
+            self.removed = fstat(&self.current.file)?.st_nlink == 0;
+            self.linked_at = Instant::now();
+        }
+        if self.removed {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the tape's current segment was removed"));
         }
         Ok(())
     }
@@ -104,8 +106,10 @@ impl Session {
     }
 
     pub fn end(&self, payload: &[u8]) -> io::Result<()> {
-        self.append(KIND_SESSION_ENDED, payload)?;
-        self.tape.writer().sessions.remove(&self.id);
+        // Under one lock: nothing of the session may follow its end, and no roster list it afterwards.
+        let mut writer = self.tape.writer();
+        self.tape.append_locked(&mut writer, self.id, &self.next, KIND_SESSION_ENDED, payload)?;
+        writer.sessions.remove(&self.id);
         self.next.store(ENDED, Ordering::Relaxed);
         Ok(())
     }
@@ -143,7 +147,8 @@ impl Tape {
             sessions,
             recorder_sequence,
             last_time: time,
-            linked_at: time,
+            linked_at: Instant::now(),
+            removed: false,
             refused: None,
             closed: false,
         };
@@ -181,21 +186,18 @@ impl Tape {
 
     pub fn open_session(self: &Arc<Self>, id: SessionId, payload: &[u8]) -> io::Result<Session> {
         let next: Arc<AtomicU64> = Arc::default();
-        {
-            let mut writer = self.writer();
-            if writer.sessions.contains_key(&id) || id == RECORDER {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a session of this id is open"));
-            }
-            // Under the same lock as the append below would be nicer, but a roster between the two only lists a session
-            // with sequence 0, which is exactly its state.
-            writer.sessions.insert(id, next.clone());
+        let mut writer = self.writer();
+        if writer.sessions.contains_key(&id) || id == RECORDER {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a session of this id is open"));
         }
-        let session = Session { tape: self.clone(), id, next };
-        if let Err(error) = session.append(KIND_SESSION_STARTED, payload) {
-            self.writer().sessions.remove(&id);
-            return Err(error);
+        if writer.sessions.len() >= MOST_SESSIONS {
+            return Err(io::Error::other(format!(
+                "{MOST_SESSIONS} sessions are open, as many as a tape takes"
+            )));
         }
-        Ok(session)
+        self.append_locked(&mut writer, id, &next, KIND_SESSION_STARTED, payload)?;
+        writer.sessions.insert(id, next.clone());
+        Ok(Session { tape: self.clone(), id, next })
     }
 
     /// End a session that the last writer left open.
@@ -207,18 +209,14 @@ impl Tape {
 
     /// Sync everything, close the segment, release the threads. Later appends fail.
     pub fn close(&self) -> io::Result<()> {
-        let result = {
+        let current = {
             let mut writer = self.writer();
             if writer.closed {
                 return Ok(());
             }
             writer.closed = true;
             writer.current.end();
-            writer.current.trim()?;
-            if self.spare.lock().unwrap().take().is_some() {
-                remove_if_there(&self.directory, SPARE)?;
-            }
-            fdatasync(&writer.current.file)
+            writer.current.file.clone()
         };
         self.keeper.lock().unwrap().take();
         if let Some(durable) = &self.durable {
@@ -226,21 +224,35 @@ impl Tape {
         }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap());
         threads.into_iter().for_each(|thread| drop(thread.join()));
+        let trimmed = self.writer().current.trim();
+        let synced = fdatasync(&current).map_err(io::Error::from);
+        self.spare.lock().unwrap().take();
+        let cleaned = remove_if_there(&self.directory, SPARE);
         self.lock.lock().unwrap().take();
-        Ok(result?)
+        trimmed.and(synced).and(cleaned)
     }
 
     fn append(&self, session: SessionId, next: &AtomicU64, kind: u8, payload: &[u8]) -> io::Result<u64> {
+        self.append_locked(&mut self.writer(), session, next, kind, payload)
+    }
+
+    fn append_locked(
+        &self,
+        writer: &mut Writer,
+        session: SessionId,
+        next: &AtomicU64,
+        kind: u8,
+        payload: &[u8],
+    ) -> io::Result<u64> {
         if payload.len() > MAX_PAYLOAD {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame's payload is at most 1 MiB"));
         }
-        let mut writer = self.writer();
         let sequence = next.load(Ordering::Relaxed);
         if writer.closed || sequence == ENDED {
             return Err(io::Error::other("the tape, or this session on it, is closed"));
         }
-        if !writer.current.fits(payload.len()) {
-            self.roll(&mut writer)?;
+        if writer.removed || !writer.current.fits(payload.len()) {
+            self.roll(writer)?;
         }
         writer.last_time = now(writer.last_time);
         if matches!(kind, KIND_CLIENT | KIND_SESSION_STARTED) {
@@ -271,6 +283,7 @@ impl Tape {
         match next {
             Ok(next) => {
                 writer.refused = None;
+                writer.removed = false;
                 let mut old = std::mem::replace(&mut writer.current, next);
                 old.end();
                 if self.durable.is_some() {

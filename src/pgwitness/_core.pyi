@@ -51,7 +51,8 @@ class Engine:
     def listen(self, host: str, port: int, backlog: int = 1024) -> Listener:
         """Bind and listen on a literal IP address. Port 0 picks a free one. Raises OSError."""
     def connect_tcp(self, address: str, port: int, worker: int) -> asyncio.Future[Stream]:
-        """Dial a literal IP address from relay thread ``worker`` (use the client stream's)."""
+        """Dial a literal IP address from relay thread ``worker`` (use the client stream's). Cancelling the
+        future ends the dial."""
     def connect_unix(self, path: str, worker: int) -> asyncio.Future[Stream]:
         """Dial a Unix socket by file path."""
     def relay(
@@ -150,10 +151,10 @@ class Relay:
         """End the session: the client gets ``farewell`` (an encoded ErrorResponse) if the server's messages
         are at a boundary, both streams close. ``reason`` comes back in RelayEnd. The first call counts."""
     def drain(self, reason: str, farewell: bytes = b"") -> None:
-        """As ``end``, but at the next moment when no request is outstanding."""
+        """As ``end``, but as soon as the session is idle."""
     @property
     def idle(self) -> bool:
-        """No request is outstanding."""
+        """The server has said ReadyForQuery to all that it was asked."""
     @property
     def quiet_seconds(self) -> float:
         """Seconds since a byte passed in either direction."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -131,6 +132,18 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 async def until_end(reader: asyncio.StreamReader) -> bytes:
     async with asyncio.timeout(10):
         return await reader.read()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("this should have come true within five seconds")
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_what_passes_is_recorded_to_the_byte_and_forwarded_to_the_byte(bench: Bench) -> None:
@@ -425,3 +438,79 @@ async def test_a_refused_dial_says_so(bench: Bench) -> None:
         await bench.engine.connect_unix("/nowhere/.s.PGSQL.5432", 0)
     with pytest.raises(ValueError, match="not an IP address"):
         bench.engine.connect_tcp("localhost", 1, 0)
+
+
+async def test_a_request_refused_in_its_middle_is_not_completed_by_our_own_bytes(bench: Bench) -> None:
+    received = bytearray()
+
+    async def server(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            received.extend(data)
+
+    whole = message(b"d", b"A" * 100)
+    session = await bench.session(server)
+    await session.send(whole[:50])
+    await until(lambda: len(received) == 50)
+    for file in bench.directory.glob("*.tape"):
+        file.unlink()
+    await asyncio.sleep(0.01)
+    await session.send(whole[50:])
+    await until_end(session.reader)
+    session.writer.close()
+    assert (await session.end()).reason == "tape_error"
+    await asyncio.sleep(0.05)
+    assert bytes(received) == whole[:50], "not even a Terminate may stand in the rest of the message"
+
+
+async def test_answers_before_a_malformed_one_are_recorded(bench: Bench) -> None:
+    answer = message(b"C", b"UPDATE 40000\0")
+
+    async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(query))
+        writer.write(answer + b"Z\x00\x00\x00\x01")
+        await reader.read()
+
+    query = message(b"Q", b"update\0")
+    session = await bench.session(server)
+    await session.send(query)
+    await until_end(session.reader)
+    session.writer.close()
+    assert (await session.end()).reason == "protocol_error"
+    assert bench.recorded(session, KIND_SERVER) == answer
+
+
+async def test_a_client_that_stays_does_not_keep_its_ended_session_open(bench: Bench) -> None:
+    session = await bench.session(silent)
+    began = asyncio.get_running_loop().time()
+    session.relay.end("killed", message(b"E", b"57P01"))
+    assert (await session.end()).reason == "killed"
+    assert asyncio.get_running_loop().time() - began < 1
+
+
+async def test_an_execute_without_sync_is_work_under_way(bench: Bench) -> None:
+    session = await bench.session(silent)
+    assert session.relay.idle
+    await session.send(message(b"E", b"\0\0\0\0\0"), message(b"H"))
+    await until(lambda: session.relay.client_bytes > 0)
+    assert not session.relay.idle
+
+
+async def test_a_dial_that_nobody_waits_for_is_given_up(bench: Bench) -> None:
+    full = socket.socket()
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    host, port = full.getsockname()
+    crowd = [socket.socket() for _ in range(4)]
+    for client in crowd:
+        client.setblocking(False)
+        client.connect_ex((host, port))
+    before = descriptors()
+    dials = [bench.engine.connect_tcp(host, port, 0) for _ in range(10)]
+    await asyncio.sleep(0.1)
+    waiting = [dial for dial in dials if not dial.done()]
+    assert waiting, "the backlog must be full for this test to mean anything"
+    for dial in waiting:
+        dial.cancel()
+    await until(lambda: descriptors() <= before)
+    for client in [*crowd, full]:
+        client.close()

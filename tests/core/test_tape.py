@@ -281,6 +281,25 @@ def test_what_stands_before_a_bad_frame_is_read_first(directory: Path) -> None:
             reader.read()
 
 
+def test_a_hole_costs_only_what_was_in_it(directory: Path) -> None:
+    segment, frames = written(directory, [b"one", b"two", b"three"])
+    at, behind = (frame[4] & 0xFFFFFFFF for frame in frames[-2:])
+    holed = bytearray(segment.read_bytes())
+    holed[at:behind] = bytes(behind - at)
+    segment.write_bytes(holed)
+    tape = Tape(directory, segment_bytes=SMALLEST)
+    recovery = tape.recovery
+    assert recovery is not None
+    assert recovery.discarded_bytes == behind - at
+    assert recovery.open_sessions == [(bytes([7]) * 16, 4)], "what stands behind the hole counts"
+    tape.close()
+    assert b"three" in segment.read_bytes()
+    reader = TapeReader(directory)
+    assert [frame[5] for frame in reader.read()] == [frame[5] for frame in frames[:-2]]
+    with pytest.raises(TapeCorrupt, match=f"offset {at}: frames are missing"):
+        reader.read()
+
+
 def test_a_missing_segment_shows_to_a_reader(directory: Path) -> None:
     tape = Tape(directory, segment_bytes=SMALLEST)
     handle = tape.open_session(uuid.uuid4().bytes, b"{}")

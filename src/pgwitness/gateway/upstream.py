@@ -98,9 +98,9 @@ async def open_stream(engine: Engine, endpoint: Endpoint, worker: int, *, plaint
     try:
         if endpoint.is_unix:
             path = _socket_path(endpoint.address)
-            stream = await _dial(engine.connect_unix(path, worker))
+            stream = await engine.connect_unix(path, worker)
         else:
-            stream = await _dial(engine.connect_tcp(endpoint.address, endpoint.port, worker))
+            stream = await engine.connect_tcp(endpoint.address, endpoint.port, worker)
     except StreamError as error:
         raise UpstreamError(str(error)) from error
     try:
@@ -115,20 +115,6 @@ async def open_stream(engine: Engine, endpoint: Endpoint, worker: int, *, plaint
 def _socket_path(address: str) -> str:
     """``@`` is libpq's sign for one of Linux's abstract sockets, whose names begin with a zero byte."""
     return "\0" + address[1:] if address.startswith("@") else address
-
-
-async def _dial(dialling: asyncio.Future[Stream]) -> Stream:
-    """Whoever gives up while the core dials must not leave a stream that nobody holds."""
-    try:
-        return await asyncio.shield(dialling)
-    except asyncio.CancelledError:
-        dialling.add_done_callback(_abort_late)
-        raise
-
-
-def _abort_late(dialled: asyncio.Future[Stream]) -> None:
-    if not dialled.cancelled() and dialled.exception() is None:
-        dialled.result().abort()
 
 
 async def _start_tls(stream: Stream, endpoint: Endpoint, config: TlsClient, plaintext_too: bool) -> None:
