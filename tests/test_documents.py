@@ -13,7 +13,7 @@ from support.servers import DEBIAN_15, PASSWORD, Server, require
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-RUNS = re.compile(r"<!-- runs in tests/test_docs.py -->\n```sh\n(.*?)```", re.DOTALL)
+RUNS = re.compile(r"<!-- runs in tests/test_documents.py -->\n```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)")
 FILE = re.compile(r"`((?:src|tests|core|bench|docs)/[\w./-]+\.\w+)`")
 
