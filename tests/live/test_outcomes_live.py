@@ -14,6 +14,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from pgwitness.statements.assembler import SessionAssembler
+from pgwitness.statements.model import Event
 from pgwitness.wire.codec import query, terminate
 from support.dialogue import (
     Dialogue,
@@ -138,6 +140,15 @@ def outcomes(talk: Dialogue, outcome: str) -> set[int]:
     return numbers
 
 
+def restored(talk: Dialogue) -> list[Event]:
+    """What a reader tells that is stored and restored before every frame."""
+    assembler, events = SessionAssembler(), []
+    for frame in talk.frames:
+        assembler = SessionAssembler.restore(assembler.snapshot())
+        events += assembler.feed(frame)
+    return events
+
+
 @pytest.fixture
 def connection(server: Server) -> Iterator[psycopg.Connection[tuple[int]]]:
     with psycopg.connect(server.dsn("shop", "app"), autocommit=True) as connection:
@@ -161,6 +172,7 @@ def test_committed_is_what_is_in_the_table(
     statements = talk.statements()
     assert {each.transaction.outcome for each in statements} <= {"committed", "rolled_back"}
     assert {each.status for each in statements} <= {"ok", "error", "skipped"}
+    assert restored(talk) == talk.events()
     in_order = sorted(statements, key=lambda each: each.seq)
     assert [each.seq for each in in_order] == list(range(1, len(statements) + 1))
     assert [each.message for each in in_order] == sorted(each.message for each in statements)
