@@ -33,7 +33,7 @@ INSERT = re.compile(r"INSERT INTO \w+ VALUES \((?:(\d+)|\$1)\)|COPY \w+ FROM STD
 
 
 class Talker:
-    """Whole messages at random, up to a Sync. ``sent`` are the numbers in the order in which they went out."""
+    """Whole messages at random, up to a Sync. ``sent`` are the numbers in the order in which they went."""
 
     def __init__(self, seed: int, table: str, first: int) -> None:
         self.random = random.Random(seed)
@@ -53,10 +53,12 @@ class Talker:
         if dice < 0.45:
             return self.random.choice(FAULTS).format(table=self.table)
         if dice < 0.5:
-            return self.random.choice(("SELECT generate_series(1, 5)", ""))
+            return "SELECT generate_series(1, 5)"
         return f"INSERT INTO {self.table} VALUES ({self.next()})"
 
     def simple(self) -> tuple[bytes, int]:
+        if self.random.random() < 0.05:
+            return query(self.random.choice(("", " ; ", "-- nothing"))), 1
         parts = [self.sql() for _ in range(self.random.choice((1, 1, 1, 2, 3, 6)))]
         return query(";\n".join(parts)), 1
 

@@ -360,3 +360,14 @@ def test_an_execute_of_a_portal_that_is_not_there():
     talk = Dialogue().client(execute("nope"), sync()).server(error("34000"), ready())
     (statement,) = talk.statements()
     assert (statement.sql, statement.status, statement.sqlstate) == ("", "error", "34000")
+
+
+def test_the_unnamed_statement_is_gone_after_a_query_and_after_a_parse_that_failed():
+    for between, answer in (
+        (query("SELECT 1"), (complete("SELECT 1"), ready())),
+        (parse("SELEC") + sync(), (error("42601"), ready())),
+    ):
+        talk = Dialogue().client(parse("DELETE FROM a"), sync()).server(parsed(), ready())
+        talk.client(between).server(*answer).client(bind(), execute(), sync()).server(error("26000"), ready())
+        last = talk.statements()[-1]
+        assert (last.sql, last.status, last.sqlstate) == ("", "error", "26000")

@@ -254,3 +254,17 @@ def test_a_fatal_error_between_statements_is_an_event():
     talk = Dialogue().run("SELECT 1", "SELECT 1").server(error("57P01", "FATAL")).ended("server_closed")
     assert [each[1] for each in talk.summary()] == ["ok"]
     assert talk.told()[0]["sqlstate"] == "57P01"
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("CREATE INDEX CONCURRENTLY i ON a (x)", "CREATE INDEX"),
+        ("DROP INDEX CONCURRENTLY i", "DROP INDEX"),
+        ("REINDEX TABLE CONCURRENTLY a", "REINDEX"),
+    ],
+)
+def test_what_commits_by_itself_stays_when_its_pipeline_fails(text: str, tag: str) -> None:
+    talk = Dialogue().client(extended(text), extended("SELECT 1/0"), sync())
+    talk.server(parsed(), bound(), no_data(), complete(tag), parsed(), bound(), no_data(), error(), ready())
+    assert [each.transaction.outcome for each in talk.statements()] == ["committed", "rolled_back"]

@@ -322,6 +322,8 @@ class Conversation:
         elif request.kind in (PARSE, BIND):
             failure.culprit, failure.culprit_portal = request.prepared, request.portal
             unanswered.skip(self.runs, failure, request)
+            if request.kind == PARSE and not request.name:
+                self.runs.prepared.pop("", None)  # dropped before the server looks at the new one
         elif request.of_portal:
             failure.culprit_portal = self.runs.portals.get(request.name)
         else:

@@ -119,6 +119,7 @@ class Runs:
 
     def _new_part(self, request: Request) -> Run:
         if request.parts is None:
+            self.prepared.pop("", None)  # the server drops the unnamed one, too
             unclear = self._unclear(request.sql)
             request.parts = [request.sql] if unclear else sql.split(request.sql) or [request.sql]
         parts = request.parts

@@ -41,7 +41,8 @@ class Effect(Struct, frozen=True, gc=False):
     kind: str
     """A transaction command (``begin``, ``commit``, ``rollback``, ``savepoint``, ``release``,
     ``rollback_to``, ``prepare_transaction``, ``commit_prepared``, ``rollback_prepared``), or ``prepare``,
-    ``execute``, ``deallocate``, ``discard``, ``search_path``, ``create_temp``, ``drop``."""
+    ``execute``, ``deallocate``, ``discard``, ``search_path``, ``create_temp``, ``drop``; ``immediate``: it
+    commits by itself, as CONCURRENTLY does."""
     name: str | None = None
     names: tuple[str, ...] = ()
     flag: bool = False
@@ -262,7 +263,9 @@ def _effect(node: str, tree: dict[str, Any]) -> Effect | None:
     if node == "DropStmt":
         if tree["removeType"] in ("OBJECT_TABLE", "OBJECT_VIEW"):
             return Effect("drop", names=tuple(name for _, name in _named_objects(node, tree)))
-        return None
+        return _concurrently(tree)
+    if node in ("IndexStmt", "ReindexStmt"):
+        return _concurrently(tree)
     if node == "DeclareCursorStmt":
         return Effect("declare", tree["portalname"])
     if node in ("PrepareStmt", "ExecuteStmt", "DeallocateStmt"):
@@ -270,6 +273,11 @@ def _effect(node: str, tree: dict[str, Any]) -> Effect | None:
     if node == "DiscardStmt":
         return Effect("discard", tree["target"].removeprefix("DISCARD_").lower())
     return None
+
+
+def _concurrently(tree: dict[str, Any]) -> Effect | None:
+    options = [option.get("DefElem", {}).get("defname") for option in tree.get("params", ())]
+    return Effect("immediate") if tree.get("concurrent") or "concurrently" in options else None
 
 
 def _temporary(relation: dict[str, Any] | None) -> Effect | None:

@@ -112,7 +112,7 @@ class Transactions:
             return "open"
         elif tag in ("COMMIT PREPARED", "ROLLBACK PREPARED") and effect:
             self._settle_prepared(effect.name or "", "committed" if tag[0] == "C" else "rolled_back", tag)
-        elif tag in IMMEDIATE and not ledger.explicit:
+        elif (tag in IMMEDIATE or (effect and effect.kind == "immediate")) and not ledger.explicit:
             return self._end("committed", None, None)
         return None
 

@@ -136,7 +136,9 @@ class _Fate:
             self._end("rolled_back" if self._known else "in_doubt", "at ROLLBACK")
         elif kind in ("commit", "prepare_transaction"):
             self._end(self._committed(), "at COMMIT")
-        elif meaning is sql.UNKNOWN or (meaning.command in IMMEDIATE and not self._block):
+        elif meaning is sql.UNKNOWN or (
+            (meaning.command in IMMEDIATE or kind == "immediate") and not self._block
+        ):
             self._end(self._committed(), "before the server's answer")
 
     def pass_boundary(self) -> None:
