@@ -75,7 +75,7 @@ class Talker:
             return self.described(f"INSERT INTO {self.table} VALUES ($1)") + self.bound(number) + execute("p")
         if dice < 0.8:  # one statement, several portals
             name = self.random.choice("st")
-            wire = close("S", name) + parse(name, f"INSERT INTO {self.table} VALUES ($1)")
+            wire = close("S", name) + typed(name, f"INSERT INTO {self.table} VALUES ($1)")
             for _ in range(self.random.choice((1, 2, 3))):
                 wire += bind("", name, str(self.next()).encode()) + execute()
             return wire
@@ -88,8 +88,7 @@ class Talker:
         return close("P", "nowhere") + bind("", "nowhere") + execute()
 
     def described(self, sql: str) -> bytes:
-        kind = pack("!hi", 1, 23)
-        return close("S", "n") + message("P", b"n\0" + sql.encode() + b"\0" + kind) + message("D", b"Sn\0")
+        return close("S", "n") + typed("n", sql) + message("D", b"Sn\0")
 
     def bound(self, number: int) -> bytes:
         if self.random.random() < 0.5:
@@ -109,6 +108,11 @@ class Talker:
     def batch(self) -> tuple[bytes, int]:
         """Messages, and how many ReadyForQuery answer them."""
         return self.random.choice((self.simple, self.simple, self.pipeline, self.pipeline, self.copy))()
+
+
+def typed(name: str, sql: str) -> bytes:
+    """Parse with one int4 parameter: of a known type, values are compared to the letter."""
+    return message("P", f"{name}\0{sql}\0".encode() + pack("!hi", 1, 23))
 
 
 def close(kind: str, name: str) -> bytes:
