@@ -78,8 +78,8 @@ def _round(plan: Plan, number: int, of: int) -> None:
         order = list(ways)
         order = order[number % len(order) :] + order[: number % len(order)]
         for label in order:
-            with ways[label].active():
-                value = measure(ways[label])
+            value = measure(ways[label])
+            ways[label].settle()
             row.add(label, value)
             print(f"round {number + 1}/{of}  {row.name}  {label}: {value:,.1f} {row.unit}", file=sys.stderr)
 

@@ -1,8 +1,8 @@
 """The ways to the database that are compared, and how a client takes each of them."""
 
 import contextlib
+import json
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -60,18 +60,17 @@ class Route:
             f"postgresql://{self.user}:{self.password}@127.0.0.1:{self.port}/{self.database}?sslmode=disable"
         )
 
-    @contextlib.contextmanager
-    def active(self) -> Iterator[None]:
-        """While this route is measured its indexer runs; while others are, it stands still, so that a backlog
-        of ours does not slow them down."""
-        indexers = [p for p in self.processes if "indexer" in " ".join(p.cmdline())]
-        for indexer in indexers:
-            indexer.send_signal(signal.SIGCONT)
-        try:
-            yield
-        finally:
-            for indexer in indexers:
-                indexer.send_signal(signal.SIGSTOP)
+    def settle(self) -> None:
+        """Wait until the indexer has caught up, so that a backlog of ours slows down nobody who is measured
+        next."""
+        if self.gateway is None:
+            return
+        for _ in range(600):
+            status = self.gateway.run("index", "status", "--format", "json", check=False).stdout
+            if json.loads(status)["lag_bytes"] == 0:
+                return
+            time.sleep(0.5)
+        raise RuntimeError("the indexer has not caught up in five minutes")
 
 
 @contextlib.contextmanager
@@ -168,8 +167,6 @@ def pgwitness(cluster: Cluster, durability: str) -> Iterator[dict[str, Route]]:
                 route = Route(name, gateway.port, IDENTITY, token, f"bench-{results}", gateway=gateway)
                 route.processes = [process, *process.children(recursive=True)]
                 routes[results] = route
-            with routes["capped"].active():
-                pass  # stands still until it is its turn
             yield routes
         finally:
             gateway.kill()
@@ -178,7 +175,7 @@ def pgwitness(cluster: Cluster, durability: str) -> Iterator[dict[str, Route]]:
 @contextlib.contextmanager
 def pgwitness_alone(cluster: Cluster) -> Iterator[Route]:
     """A gateway of its own, for one measure."""
-    with pgwitness(cluster, "process") as ways, ways["capped"].active():
+    with pgwitness(cluster, "process") as ways:
         yield ways["capped"]
 
 

@@ -1,16 +1,20 @@
 """The indexer's process: ``python -m pgwitness.index.indexer --state DIR``, a child of the gateway.
 
-It is nice to everything that records, sleeps when there is nothing to do, ends in order on SIGTERM and by
-itself when its parent is gone. One line of JSON on standard error tells whatever it had to do out of the
-ordinary.
+It works with what recording leaves over of the processors, sleeps when there is nothing to do, ends in order
+on SIGTERM and by itself when its parent is gone. One line of JSON on standard error tells whatever it had to do
+out of the ordinary.
 """
 
 import argparse
+import contextlib
 import gc
+import math
 import os
 import signal
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pgwitness.errors import ConflictError
@@ -20,6 +24,42 @@ from pgwitness.index.opening import log, open_writer
 
 SHORTEST_SLEEP = 0.05
 LONGEST_SLEEP = 0.2
+PATIENCE_SECONDS = 60.0
+
+
+class Turns:
+    """On which thread the work is done.
+
+    Usually on one of scheduling class SCHED_IDLE: to whoever relays or answers, a processor on which only
+    such a thread runs is a free one, so indexing costs a statement on its way next to nothing. On a machine
+    that is never idle that thread may not get on; when it has not caught up for ``patience`` seconds, and at
+    first, the work is done at the process's own priority.
+    """
+
+    def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience
+        self._caught_up = -math.inf
+        self._leisure = ThreadPoolExecutor(1, "leisure", initializer=_take_only_what_is_left_over)
+
+    @property
+    def hurried(self) -> bool:
+        return time.monotonic() - self._caught_up > self._patience
+
+    def step(self, follower: Follower) -> bool:
+        """``follower.step()``: False at the tape's live end."""
+        more = follower.step() if self.hurried else self._leisure.submit(follower.step).result()
+        if not more:
+            self._caught_up = time.monotonic()
+        return more
+
+    def close(self) -> None:
+        self._leisure.shutdown()
+
+
+def _take_only_what_is_left_over() -> None:
+    """The calling thread's class; none but Linux has it."""
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 class Indexer:
@@ -30,6 +70,7 @@ class Indexer:
         self._tape = state / "tape"
         self._pace = pace
         self._stop = threading.Event()
+        self._turns = Turns()
 
     def stop(self) -> None:
         """Make ``run`` return soon. Safe in a signal handler and from any thread."""
@@ -37,7 +78,7 @@ class Indexer:
 
     def run(self) -> None:
         """Index until ``stop``. Raises ConflictError when another indexer runs."""
-        with self._location.lock():
+        with self._location.lock(), contextlib.closing(self._turns):
             while not self._stop.is_set():
                 self._follow()
 
@@ -49,7 +90,7 @@ class Indexer:
             sleep = SHORTEST_SLEEP
             while not self._stop.is_set() and self._location.current() == path:
                 before = follower.position
-                if follower.step():
+                if self._turns.step(follower):
                     sleep = SHORTEST_SLEEP
                     continue
                 sleep = SHORTEST_SLEEP if follower.position != before else min(sleep * 1.5, LONGEST_SLEEP)
