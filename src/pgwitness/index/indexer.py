@@ -1,8 +1,8 @@
 """The indexer's process: ``python -m pgwitness.index.indexer --state DIR``, a child of the gateway.
 
 It works with what recording leaves over of the processors, sleeps when there is nothing to do, ends in order
-on SIGTERM and by itself when its parent is gone. One line of JSON on standard error tells whatever it had to do
-out of the ordinary.
+on SIGTERM and by itself when its parent is gone. One line of JSON on standard error tells whatever it had to
+do out of the ordinary.
 """
 
 import argparse
