@@ -67,6 +67,8 @@ def _assert_session(statements: list[Record], entries: list[Logged]) -> None:
     expected = _expanded(entries)
     at = 0
     for statement in statements:
+        if statement["status"] == "skipped" and statement["protocol"] == "extended":
+            continue  # a Query is logged with what is skipped of it, an Execute is not
         if at < len(expected) and _matches(statement, expected[at]):
             at += 1
             continue
