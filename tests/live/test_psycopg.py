@@ -49,7 +49,7 @@ def test_parameters_of_every_type(live: Live, form: str) -> None:
     for (type_name, _, _), left, right in zip(VALUES, got, expected, strict=False):
         if type_name == "jsonb" and left is not None:
             left, right = left.replace(" ", ""), right.replace(" ", "")
-        if form == "t" and type_name in ("interval", "bytea", "float8", "bool", "time"):
+        if form == "t" and type_name in ("interval", "bytea", "float8", "bool", "time", "uuid"):
             continue  # in text form the driver's own spelling is what was sent
         assert left == right, type_name
     assert got[-1] is None
