@@ -121,8 +121,8 @@ def ends(sessions: list[dict[str, Any]]) -> set[Any]:
 
 def test_session_kill(door: Gateway) -> None:
     with psycopg.connect(door.dsn("narrow", "shop15"), autocommit=True) as connection:
-        connection.execute("SELECT 'to be killed'")
-        (statement,) = door.statements("--match", "to be killed", wait_for=1)
+        connection.execute("SELECT 'killed from outside'")
+        (statement,) = door.statements("--match", "killed from outside", wait_for=1)
         door.run("session", "kill", statement["session"])
         with pytest.raises(psycopg.errors.AdminShutdown):
             for _ in range(20):
