@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from pgwitness.index.follower import Follower
-from pgwitness.index.indexer import Turns
+from pgwitness.index.indexer import LONGEST_REST, Turns
 
 
 class Steps(Follower):
@@ -35,4 +35,17 @@ def test_it_hurries_again_when_it_has_not_caught_up_for_long(monkeypatch: pytest
     for now in (0.0, 59.0, 61.0, 62.0, 63.0):  # noqa: B007 - what the clock says
         turns.step(follower)
     assert follower.idle == [False, True, False, False, True]
+    turns.close()
+
+
+def test_it_rests_only_while_others_want_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = iter([0.0, 0.0, 10.0, 20.0])
+    monkeypatch.setattr("pgwitness.index.indexer._seconds_waited", lambda: next(waited))
+    turns, follower = Turns(), Steps(False, True, True)
+    rests = []
+    for _ in range(3):
+        turns.step(follower)
+        rests.append(turns.rest)
+    assert rests[:2] == [0, 0]
+    assert 0 < rests[2] <= LONGEST_REST
     turns.close()

@@ -25,20 +25,25 @@ from pgwitness.index.opening import log, open_writer
 SHORTEST_SLEEP = 0.05
 LONGEST_SLEEP = 0.2
 PATIENCE_SECONDS = 60.0
+BUSY_SHARE = 0.1
+REST_FACTOR = 3.0
+LONGEST_REST = 0.75
 
 
 class Turns:
     """On which thread the work is done.
 
     Usually on one of scheduling class SCHED_IDLE: to whoever relays or answers, a processor on which only
-    such a thread runs is a free one, so indexing costs a statement on its way next to nothing. On a machine
-    that is never idle that thread may not get on; when it has not caught up for ``patience`` seconds, and at
-    first, the work is done at the process's own priority.
+    such a thread runs is a free one. It still costs them a switch from one process to another where they
+    would have found the processor asleep, so while others want it the thread rests three times as long as it
+    works. On a machine that is never idle it may not get on; when it has not caught up for ``patience``
+    seconds, and at first, the work is done at the process's own priority and without rest.
     """
 
     def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
         self._patience = patience
         self._caught_up = -math.inf
+        self.rest = 0.0
         self._leisure = ThreadPoolExecutor(1, "leisure", initializer=_take_only_what_is_left_over)
 
     @property
@@ -46,14 +51,31 @@ class Turns:
         return time.monotonic() - self._caught_up > self._patience
 
     def step(self, follower: Follower) -> bool:
-        """``follower.step()``: False at the tape's live end."""
-        more = follower.step() if self.hurried else self._leisure.submit(follower.step).result()
+        """``follower.step()``: False at the tape's live end. Sets ``rest``, in seconds."""
+        self.rest = 0.0
+        more = follower.step() if self.hurried else self._leisure.submit(self._work, follower).result()
         if not more:
             self._caught_up = time.monotonic()
         return more
 
+    def _work(self, follower: Follower) -> bool:
+        began, waited = time.monotonic(), _seconds_waited()
+        more = follower.step()
+        worked, waited = time.monotonic() - began, _seconds_waited() - waited
+        if waited > worked * BUSY_SHARE:
+            self.rest = min(worked * REST_FACTOR, LONGEST_REST)
+        return more
+
     def close(self) -> None:
         self._leisure.shutdown()
+
+
+def _seconds_waited() -> float:
+    """How long the calling thread has been ready to run, and somebody else ran: proc(5), schedstat."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def _take_only_what_is_left_over() -> None:
@@ -92,6 +114,7 @@ class Indexer:
                 before = follower.position
                 if self._turns.step(follower):
                     sleep = SHORTEST_SLEEP
+                    self._stop.wait(self._turns.rest)
                     continue
                 sleep = SHORTEST_SLEEP if follower.position != before else min(sleep * 1.5, LONGEST_SLEEP)
                 self._stop.wait(sleep)
