@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from support.compare import Record, assert_same, upstream_pids
 from support.gateway import Gateway
 from support.oracle import Logged
 from support.servers import DEBIAN_15, Server
+
+SETTLE_SECONDS = 5.0
 
 
 @dataclass
@@ -89,10 +92,19 @@ class Live:
         return self.server.log_statements(self.run)
 
     def check(self, wait_for: int | Callable[[list[Record]], bool] = 1) -> list[Record]:
-        """The record, after comparing it with the server's log."""
-        record = self.record(wait_for)
-        assert_same(record, self.logged(), upstream_pids(self.gateway.state))
-        return record
+        """The record, once it says what the server's log does. Both trail the client by a moment: what differs
+        after ``SETTLE_SECONDS`` differs."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            record = self.record(wait_for)
+            try:
+                assert_same(record, self.logged(), upstream_pids(self.gateway.state))
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return record
 
 
 def shape(record: list[Record]) -> list[tuple[Any, ...]]:
