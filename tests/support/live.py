@@ -92,8 +92,8 @@ class Live:
         return self.server.log_statements(self.run)
 
     def check(self, wait_for: int | Callable[[list[Record]], bool] = 1) -> list[Record]:
-        """The record, once it says what the server's log does. Both trail the client by a moment: what differs
-        after ``SETTLE_SECONDS`` differs."""
+        """The record, once it says what the server's log does. Both trail the client by a moment, so a
+        difference counts when it is still there after ``SETTLE_SECONDS``."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             record = self.record(wait_for)
