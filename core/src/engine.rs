@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::StreamError;
 use crate::control::{Control, Relay};
+use crate::copy::Copying;
 use crate::mailbox::{Failure, Mailbox, Outcome};
 use crate::relay::{Conversation, Farewells};
 use crate::stream::{Raw, Stream};
@@ -82,7 +83,8 @@ impl Engine {
         self.connect(py, worker, async move { Ok((Raw::Unix(UnixStream::connect(path).await?), None)) })
     }
 
-    #[pyo3(signature = (client, upstream, tape, *, results, tape_farewell, protocol_farewell))]
+    #[pyo3(signature = (client, upstream, tape, *, results, tape_farewell, protocol_farewell, lost_farewell=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn relay(
         &self,
         client: &Stream,
@@ -91,6 +93,7 @@ impl Engine {
         results: i64,
         tape_farewell: Vec<u8>,
         protocol_farewell: Vec<u8>,
+        lost_farewell: Option<Vec<u8>>,
     ) -> PyResult<Relay> {
         if client.worker() != upstream.worker() {
             return Err(PyValueError::new_err("both streams of a session belong on one relay thread"));
@@ -102,9 +105,26 @@ impl Engine {
         let cap = u64::try_from(results).ok();
         let conversation =
             Conversation::new(client.io, upstream.io, tape.session.clone(), cap, control.clone());
-        let farewells = Farewells { tape: tape_farewell, protocol: protocol_farewell };
+        let farewells = Farewells { tape: tape_farewell, protocol: protocol_farewell, lost: lost_farewell };
         handle.spawn(conversation.run(farewells, client.load));
         Ok(Relay { control, mailbox: self.mailbox.clone() })
+    }
+
+    fn copy(&self, tunnel: &Stream, database: &Stream) -> PyResult<Relay> {
+        let handle = self.handle(database.worker())?;
+        let (tunnel, database) = (tunnel.take()?, database.take()?);
+        let control = Arc::new(Control::new());
+        handle.spawn(Copying::new(tunnel.io, database.io, control.clone()).run());
+        Ok(Relay { control, mailbox: self.mailbox.clone() })
+    }
+
+    fn r#move(&self, stream: &Stream, worker: usize) -> PyResult<Stream> {
+        let (handle, load) = {
+            let workers = self.workers.lock().unwrap();
+            let worker = workers.get(worker).ok_or_else(|| StreamError::new_err("no such relay thread"))?;
+            (worker.handle.clone(), worker.load())
+        };
+        stream.moved(worker, handle, load)
     }
 
     fn close(&self, py: Python<'_>) {

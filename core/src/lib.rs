@@ -1,6 +1,7 @@
 //! pgwitness._core: what happens once a frame. The interface is typed and documented in `src/pgwitness/_core.pyi`.
 
 mod control;
+mod copy;
 mod durable;
 mod engine;
 mod frame;

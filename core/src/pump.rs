@@ -1,6 +1,8 @@
-//! One direction of a session: read, record, forward, keep what the other side would not take yet.
+//! One direction of a session: read, record, forward, keep what the other side would not take yet. A byte copy (`copy.rs`) is the
+//! same without a tape.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -28,6 +30,16 @@ pub enum Broken {
     Unread,
 }
 
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Read(error) | Broken::Write(error) | Broken::Tape(error) => error.fmt(f),
+            Broken::Malformed(Malformed { length, .. }) => write!(f, "a message announces {length} bytes"),
+            Broken::Unread => f.write_str("nobody reads any more"),
+        }
+    }
+}
+
 /// One direction.
 #[derive(Default)]
 pub struct Pump {
@@ -41,6 +53,8 @@ pub struct Pump {
     /// With durability `disk`: the rest may be written once the tape is on stable storage up to here.
     durable_at: Option<u64>,
     unflushed: bool,
+    /// A sender under TLS that leaves without close_notify was cut off, and has not ended its stream.
+    pub strict: bool,
     /// The sender ended its stream.
     pub ended: bool,
     /// That end was passed on, or there is nobody to pass it on to.
@@ -51,13 +65,13 @@ impl Pump {
     /// Relay until something must be waited for. Ready when the sender's end was passed on.
     ///
     /// `record` is given what arrived and puts it on the tape; it says how much of it is whole enough to forward, and the tape
-    /// position to wait for. `to` is None when nobody reads any more.
+    /// position to wait for. `tape` is None where nothing is recorded, `to` when nobody reads any more.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Io,
         mut to: Option<&mut Io>,
-        tape: &Session,
+        tape: Option<&Session>,
         mut record: impl FnMut(&mut Framer, &[u8]) -> Result<Recorded, Broken>,
     ) -> Poll<Result<(), Broken>> {
         loop {
@@ -71,7 +85,7 @@ impl Pump {
             }
             ready!(SCRATCH_BUFFER.with_borrow_mut(|scratch| {
                 scratch[..self.carried].copy_from_slice(&self.carry[..self.carried]);
-                let n = ready!(poll_read(from, cx, &mut scratch[self.carried..])).map_err(Broken::Read)?;
+                let n = ready!(self.poll_read(from, cx, scratch)).map_err(Broken::Read)?;
                 if n == 0 {
                     self.ended = true;
                     return Poll::Ready(Ok(()));
@@ -89,6 +103,17 @@ impl Pump {
                 self.durable_at = recorded.durable_at;
                 Poll::Ready(self.forward(cx, to.as_deref_mut(), whole))
             }))?;
+        }
+    }
+
+    /// Bytes read behind what is carried; 0 at the end of the stream, also when a TLS peer left without close_notify, unless
+    /// that counts.
+    fn poll_read(&self, from: &mut Io, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(&mut scratch[self.carried..]);
+        match ready!(Pin::new(from).poll_read(cx, &mut buffer)) {
+            Ok(()) => Poll::Ready(Ok(buffer.filled().len())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !self.strict => Poll::Ready(Ok(0)),
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 
@@ -114,13 +139,15 @@ impl Pump {
         &mut self,
         cx: &mut Context<'_>,
         to: Option<&mut Io>,
-        tape: &Session,
+        tape: Option<&Session>,
     ) -> Poll<Result<(), Broken>> {
         let Some(to) = to else {
             self.rest = Vec::new();
             return Poll::Ready(Ok(()));
         };
-        if let (Some(position), Some(durable)) = (self.durable_at, &tape.tape.durable) {
+        if let (Some(position), Some(durable)) =
+            (self.durable_at, tape.and_then(|tape| tape.tape.durable.as_ref()))
+        {
             ready!(durable.poll(cx, position)).map_err(Broken::Tape)?;
             self.durable_at = None;
         }
@@ -139,16 +166,6 @@ impl Pump {
             self.written = 0;
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Bytes read; 0 at the end of the stream, also when a TLS peer left without close_notify.
-fn poll_read(from: &mut Io, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(into);
-    match ready!(Pin::new(from).poll_read(cx, &mut buffer)) {
-        Ok(()) => Poll::Ready(Ok(buffer.filled().len())),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
-        Err(error) => Poll::Ready(Err(error)),
     }
 }
 

@@ -28,6 +28,7 @@ const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 /// What the server may still answer to a client that is gone, so that the outcome of its last statements is on record.
 const UNREAD_ANSWERS: u64 = 1 << 20;
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
+const SERVER_LOST: &str = "server_lost";
 
 /// Why the relaying stopped.
 enum Stop {
@@ -59,6 +60,8 @@ pub struct Conversation {
 pub struct Farewells {
     pub tape: Vec<u8>,
     pub protocol: Vec<u8>,
+    /// None: a server that is cut off has ended its stream, as far as the client is told.
+    pub lost: Option<Vec<u8>>,
 }
 
 impl Conversation {
@@ -86,6 +89,7 @@ impl Conversation {
 
     /// Relay to the end of the session, then say good-bye and close both streams.
     pub async fn run(mut self, farewells: Farewells, _load: Option<Load>) {
+        self.answers.strict = farewells.lost.is_some();
         let finishing = Finishing(self.control.clone());
         let stop = poll_fn(|cx| {
             catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or(Poll::Ready(Stop::Panic))
@@ -93,7 +97,11 @@ impl Conversation {
         .await;
         let (reason, detail, farewell) = match stop {
             Stop::Done(reason) => (reason.to_owned(), None, Vec::new()),
-            Stop::Lost(reason, detail) => (reason.to_owned(), Some(detail), Vec::new()),
+            Stop::Lost(reason, detail) => {
+                let farewell =
+                    if reason == SERVER_LOST { farewells.lost.unwrap_or_default() } else { Vec::new() };
+                (reason.to_owned(), Some(detail), farewell)
+            }
             Stop::Malformed(who, Malformed { kind, length }) => {
                 let kind = char::from(kind).escape_default().to_string();
                 let detail =
@@ -159,7 +167,7 @@ impl Conversation {
             control.asked(requests, whole);
             Ok(Recorded { whole, durable_at: tape.tape.durable.as_ref().map(|_| position) })
         };
-        match self.requests.poll(cx, &mut self.client, Some(&mut self.upstream), tape, record) {
+        match self.requests.poll(cx, &mut self.client, Some(&mut self.upstream), Some(tape), record) {
             Poll::Pending | Poll::Ready(Ok(()) | Err(Broken::Unread)) => None,
             Poll::Ready(Err(Broken::Tape(error))) => Some(Stop::Tape(error)),
             Poll::Ready(Err(Broken::Malformed(malformed))) => Some(Stop::Malformed("client", malformed)),
@@ -188,12 +196,12 @@ impl Conversation {
             Ok(Recorded { whole: answers.whole, durable_at: None })
         };
         let client = self.client_lost.is_none().then_some(&mut self.client);
-        match self.answers.poll(cx, &mut self.upstream, client, tape, record) {
+        match self.answers.poll(cx, &mut self.upstream, client, Some(tape), record) {
             Poll::Pending => None,
             Poll::Ready(Ok(())) => Some(self.server_ended()),
             Poll::Ready(Err(Broken::Tape(error))) => Some(Stop::Tape(error)),
             Poll::Ready(Err(Broken::Malformed(malformed))) => Some(Stop::Malformed("server", malformed)),
-            Poll::Ready(Err(Broken::Read(error))) => Some(Stop::Lost("server_lost", error.to_string())),
+            Poll::Ready(Err(Broken::Read(error))) => Some(Stop::Lost(SERVER_LOST, error.to_string())),
             Poll::Ready(Err(Broken::Write(error))) => {
                 self.lose_client(&error);
                 self.poll_requests(cx).or_else(|| self.poll_answers(cx))
@@ -215,7 +223,7 @@ impl Conversation {
         match (&mut self.server_lost, &mut self.client_lost) {
             _ if self.terminated => Stop::Done("terminated"),
             (_, Some(why)) => Stop::Lost("client_lost", std::mem::take(why)),
-            (Some(why), _) => Stop::Lost("server_lost", std::mem::take(why)),
+            (Some(why), _) => Stop::Lost(SERVER_LOST, std::mem::take(why)),
             _ if self.requests.ended => Stop::Done("client_closed"),
             _ => Stop::Done("server_closed"),
         }

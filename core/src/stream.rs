@@ -25,6 +25,7 @@ use crate::worker::Load;
 use crate::{StreamError, frame};
 
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+const PROBES: u32 = 4;
 
 pub enum Raw {
     Tcp(TcpStream),
@@ -61,6 +62,20 @@ macro_rules! delegate {
 delegate!(Raw { Tcp, Unix });
 delegate!(Io { Plain, Server, Client });
 
+impl Io {
+    fn tcp(&self) -> Option<&TcpStream> {
+        let raw = match self {
+            Io::Plain(raw) => raw,
+            Io::Server(tls) => tls.get_ref().0,
+            Io::Client(tls) => tls.get_ref().0,
+        };
+        match raw {
+            Raw::Tcp(tcp) => Some(tcp),
+            Raw::Unix(_) => None,
+        }
+    }
+}
+
 impl Raw {
     /// No delay, and keep-alive probes that notice a vanished peer within about two minutes.
     pub fn tcp(stream: TcpStream) -> io::Result<Self> {
@@ -68,7 +83,7 @@ impl Raw {
         let probes = TcpKeepalive::new()
             .with_time(Duration::from_secs(60))
             .with_interval(Duration::from_secs(15))
-            .with_retries(4);
+            .with_retries(PROBES);
         SockRef::from(&stream).set_tcp_keepalive(&probes)?;
         Ok(Raw::Tcp(stream))
     }
@@ -164,6 +179,21 @@ impl Stream {
         Ok(Taken { io, load: self.load().take() })
     }
 
+    /// The same connection on another relay thread. Only a bare TCP stream can be moved.
+    pub fn moved(&self, worker: usize, handle: Handle, load: Load) -> PyResult<Stream> {
+        let taken = self.take()?;
+        let Io::Plain(Raw::Tcp(tcp)) = taken.io else {
+            return Err(StreamError::new_err("only a bare TCP stream can be moved"));
+        };
+        let peer = tcp.peer_addr()?;
+        let tcp = tcp.into_std()?;
+        let raw = {
+            let _entered = handle.enter();
+            Raw::Tcp(TcpStream::from_std(tcp)?)
+        };
+        Ok(Stream::new(raw, Some(peer), worker, handle, self.mailbox.clone(), Some(load)))
+    }
+
     fn load(&self) -> MutexGuard<'_, Option<Load>> {
         self.load.lock().unwrap()
     }
@@ -208,6 +238,21 @@ impl Stream {
     #[getter]
     fn tls(&self) -> Option<TlsInfo> {
         self.slot.tls.lock().unwrap().clone()
+    }
+
+    fn keep_alive(&self, py: Python<'_>, idle_seconds: u64, dead_seconds: u64) -> PyResult<Py<PyAny>> {
+        self.start(py, move |io, _| async move {
+            if let Some(tcp) = io.tcp() {
+                let probes = TcpKeepalive::new()
+                    .with_time(Duration::from_secs(idle_seconds))
+                    .with_interval(Duration::from_secs(idle_seconds))
+                    .with_retries(PROBES);
+                let socket = SockRef::from(tcp);
+                socket.set_tcp_keepalive(&probes)?;
+                socket.set_tcp_user_timeout(Some(Duration::from_secs(dead_seconds)))?;
+            }
+            Ok((io, Outcome::Nothing))
+        })
     }
 
     fn peek(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

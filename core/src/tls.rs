@@ -10,7 +10,8 @@ use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, CommonState, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -42,6 +43,24 @@ fn protocols(alpn: Vec<String>) -> Vec<Vec<u8>> {
     alpn.into_iter().map(String::into_bytes).collect()
 }
 
+fn root_store(certificates: &[CertificateDer<'static>], what: &str) -> PyResult<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate.clone()).map_err(|error| invalid(what, error))?;
+    }
+    Ok(roots)
+}
+
+/// A certificate that is given must chain to these roots; none need be given.
+fn client_verifier(pem: &[u8]) -> PyResult<Arc<dyn ClientCertVerifier>> {
+    let what = "client roots";
+    let roots = root_store(&certificates(pem, what)?, what)?;
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| invalid(what, error))
+}
+
 #[pyclass(frozen, module = "pgwitness._core")]
 pub struct TlsServer {
     pub config: Arc<ServerConfig>,
@@ -50,12 +69,22 @@ pub struct TlsServer {
 #[pymethods]
 impl TlsServer {
     #[new]
-    fn new(certificate_chain: &[u8], private_key: &[u8], alpn: Vec<String>) -> PyResult<Self> {
+    #[pyo3(signature = (certificate_chain, private_key, alpn, client_roots=None))]
+    fn new(
+        certificate_chain: &[u8],
+        private_key: &[u8],
+        alpn: Vec<String>,
+        client_roots: Option<&[u8]>,
+    ) -> PyResult<Self> {
         let chain = certificates(certificate_chain, "certificate chain")?;
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| invalid("TLS", error))?
-            .with_no_client_auth()
+            .map_err(|error| invalid("TLS", error))?;
+        let builder = match client_roots {
+            Some(pem) => builder.with_client_cert_verifier(client_verifier(pem)?),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder
             .with_single_cert(chain, self::private_key(private_key)?)
             .map_err(|error| invalid("certificate and key", error))?;
         config.alpn_protocols = protocols(alpn);
@@ -119,10 +148,7 @@ impl ChainVerifier {
             return Ok(ChainVerifier { roots: None, given: Vec::new(), provider: provider() });
         };
         let given = certificates(pem, "root certificates")?;
-        let mut roots = RootCertStore::empty();
-        for certificate in &given {
-            roots.add(certificate.clone()).map_err(|error| invalid("root certificates", error))?;
-        }
+        let roots = root_store(&given, "root certificates")?;
         Ok(ChainVerifier { roots: Some(roots), given, provider: provider() })
     }
 }

@@ -64,13 +64,26 @@ class Engine:
         results: int,
         tape_farewell: bytes,
         protocol_farewell: bytes,
+        lost_farewell: bytes | None = None,
     ) -> Relay:
         """Start relaying; both streams now belong to the relay.
 
         ``results``: bytes of result data (DataRow, CopyData from the server) recorded a statement; -1 for
         all. ``tape_farewell`` and ``protocol_farewell`` are encoded ErrorResponses that the client gets when
-        the tape refuses a frame or a message header is malformed.
+        the tape refuses a frame or a message header is malformed. ``lost_farewell`` is what it gets when the
+        upstream's stream is cut off, and makes a TLS stream that ends without close_notify count as cut off
+        (``server_lost``); with None it counts as closed.
         """
+    def copy(self, tunnel: Stream, database: Stream) -> Relay:
+        """Copy bytes both ways, without parsing or recording; both streams now belong to the copy, which
+        ends when the database's end was passed on.
+
+        RelayEnd.reason: ``closed`` (the database closed its stream) · ``lost`` (either side was cut off: the
+        other is dropped, not closed in order) · ``panic`` · or what ``end`` gave. The tunnel is the relay's
+        client; farewells are not sent, ``drain`` is ``end``.
+        """
+    def move(self, stream: Stream, worker: int) -> Stream:
+        """A bare TCP stream on another relay thread; the old object is spent. Raises StreamError."""
     def close(self) -> None:
         """Abort everything and join the threads. Idempotent."""
 
@@ -96,6 +109,9 @@ class Stream:
         """``127.0.0.1:51234``, ``[::1]:51234`` or ``unix``."""
     @property
     def tls(self) -> TlsInfo | None: ...
+    def keep_alive(self, idle_seconds: int, dead_seconds: int) -> asyncio.Future[None]:
+        """Probe the peer of a TCP stream after so many seconds of silence, and give it up when what was sent
+        is not acknowledged for ``dead_seconds``. Without effect on a Unix socket."""
     def peek(self) -> asyncio.Future[int | None]:
         """The first unread byte without taking it, None at end of stream. Before TLS only."""
     def read_exactly(self, n: int) -> asyncio.Future[bytes]:
@@ -127,8 +143,16 @@ class TlsInfo:
 
 @final
 class TlsServer:
-    def __new__(cls, certificate_chain: bytes, private_key: bytes, alpn: list[str]) -> TlsServer:
-        """PEM in. Raises ValueError that says what is wrong with them."""
+    def __new__(
+        cls,
+        certificate_chain: bytes,
+        private_key: bytes,
+        alpn: list[str],
+        client_roots: bytes | None = None,
+    ) -> TlsServer:
+        """PEM in. With ``client_roots`` the client is asked for a certificate; one that it gives must chain
+        to them, and whether none will do is the caller's to decide. Raises ValueError that says what is wrong
+        with them."""
 
 @final
 class TlsClient:
