@@ -21,8 +21,8 @@ from pgwitness.config import Settings
 from pgwitness.errors import UnavailableError
 from pgwitness.gateway import tls
 from pgwitness.gateway.dialling import Dialler
+from pgwitness.gateway.helpers import Helper, indexer
 from pgwitness.gateway.http import HttpServer
-from pgwitness.gateway.indexing import Indexing
 from pgwitness.gateway.recorder import Recorder
 from pgwitness.gateway.registry import SHUTDOWN, Registry
 from pgwitness.gateway.session import House, serve
@@ -65,7 +65,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._undo: list[Callable[[], None]] = []
         self._http: HttpServer | None = None
-        self._indexing: Indexing | None = None
+        self._indexing: Helper | None = None
         self.engine: Engine
         self.listener: Listener
         self.recorder: Recorder
@@ -163,7 +163,7 @@ class Gateway:
             )
             await self._http.start()
         if self._index:
-            self._indexing = Indexing(settings.state, self._config)
+            self._indexing = indexer(settings.state, self._config)
             self._indexing.start()
 
     @property

@@ -1,5 +1,5 @@
-"""The indexer's process: started, restarted when it dies, stopped with the gateway. Recording never waits for
-it.
+"""Processes beside the gateway: started, restarted when they die, stopped with it. Recording never waits for
+one of them.
 """
 
 from __future__ import annotations
@@ -13,22 +13,26 @@ from typing import Final
 
 import structlog
 
-log = structlog.get_logger("pgwitness.indexing")
+log = structlog.get_logger("pgwitness.helpers")
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 STEADY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 5.0
+SEAL_SECONDS: Final = 60.0
+"""What is not sealed by then is sealed by the next sealer."""
 
 
-class Indexing:
-    """Keeps ``command`` running. The indexer ends by itself when its parent is gone."""
+class Helper:
+    """Keeps ``command`` running. Each of our helpers ends by itself when its parent is gone."""
 
-    def __init__(self, state: Path, config: Path | None, command: list[str] | None = None) -> None:
-        self._command = command or [
-            sys.executable, "-m", "pgwitness.index.indexer", "--state", str(state)
-        ]  # fmt: skip
+    def __init__(
+        self, name: str, command: list[str], config: Path | None = None, stop_seconds: float = STOP_SECONDS
+    ) -> None:
+        self._name = name
+        self._command = command
         self._environment = {**os.environ, **({"PGWITNESS_CONFIG": str(config)} if config else {})}
+        self._stop_seconds = stop_seconds
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -41,6 +45,7 @@ class Indexing:
         self._task = asyncio.create_task(self._keep_running())
 
     async def stop(self) -> None:
+        """SIGTERM, and SIGKILL to a process that has not ended ``stop_seconds`` later."""
         if self._task is None:
             return
         self._task.cancel()
@@ -51,9 +56,10 @@ class Indexing:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(self._stop_seconds):
                 await process.wait()
         except TimeoutError:
+            log.warning("helper_killed", helper=self._name, after=self._stop_seconds)
             process.kill()
             await process.wait()
 
@@ -71,7 +77,12 @@ class Indexing:
                 code = str(error)
             if loop.time() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE
-            log.error("indexer_stopped", code=code, restart_in=pause)
+            log.error("helper_stopped", helper=self._name, code=code, restart_in=pause)
             self.restarts += 1
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def indexer(state: Path, config: Path | None) -> Helper:
+    """Fills the index."""
+    return Helper("indexer", [sys.executable, "-m", "pgwitness.index.indexer", "--state", str(state)], config)

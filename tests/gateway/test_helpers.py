@@ -1,0 +1,47 @@
+"""A process beside the gateway is kept running, and nothing else depends on it."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from pgwitness.gateway.helpers import Helper
+
+
+async def test_restarted_when_it_dies(tmp_path: Path) -> None:
+    mark = tmp_path / "marks"
+    code = f"open({str(mark)!r}, 'a').write('x')"
+    keeper = Helper("one", [sys.executable, "-c", code])
+    keeper.start()
+    for _ in range(200):
+        if mark.exists() and len(mark.read_text()) >= 2:
+            break
+        await asyncio.sleep(0.05)
+    assert len(mark.read_text()) >= 2 and keeper.restarts >= 1
+    await keeper.stop()
+    assert not keeper.running
+
+
+async def test_stopped_in_order() -> None:
+    obeys = Helper("one", [sys.executable, "-c", "import time; time.sleep(60)"])
+    obeys.start()
+    await asyncio.sleep(0.3)
+    assert obeys.running
+    await obeys.stop()
+    assert not obeys.running
+
+
+async def test_a_program_that_is_not_there() -> None:
+    keeper = Helper("one", ["/no/such/program"])
+    keeper.start()
+    await asyncio.sleep(0.1)
+    assert not keeper.running and keeper.restarts == 1
+    await keeper.stop()
+
+
+async def test_killed_when_it_does_not_stop() -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1); time.sleep(60)"
+    deaf = Helper("one", [sys.executable, "-c", code], stop_seconds=0.2)
+    deaf.start()
+    await asyncio.sleep(0.3)
+    await deaf.stop()
+    assert not deaf.running
