@@ -76,7 +76,7 @@ class Bench:
         self.servers: list[asyncio.Server] = []
         self.writers: list[asyncio.StreamWriter] = []
 
-    async def session(self, server: Server, results: int = -1) -> Session:
+    async def session(self, server: Server, results: int = -1, lost_farewell: bytes | None = None) -> Session:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 await server(reader, writer)
@@ -100,6 +100,7 @@ class Bench:
             results=results,
             tape_farewell=TAPE_FAREWELL,
             protocol_farewell=PROTOCOL_FAREWELL,
+            lost_farewell=lost_farewell,
         )
         return Session(reader, writer, relay, tape, session_id)
 
@@ -519,3 +520,21 @@ async def test_a_dial_that_nobody_waits_for_is_given_up(bench: Bench) -> None:
             if not dial.cancel():
                 dial.result().abort()
         await until(lambda: sockets() <= before)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_server_that_is_cut_off_is_lost_and_the_client_is_told_where_that_is_asked_for(
+    bench: Bench, told: bool
+) -> None:
+    farewell = message(b"E", b"lost")
+
+    async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    session = await bench.session(server, lost_farewell=farewell if told else None)
+    await session.send(message(b"Q", b"select 1\0"))
+    assert await until_end(session.reader) == (farewell if told else b"")
+    assert (await session.end()).reason == "server_lost"
