@@ -98,6 +98,68 @@ class TapeSettings(_Section):
     ] = 64 * 1024 * 1024
 
 
+class SealSettings(_Section):
+    """How the tape becomes the signed record."""
+
+    enabled: Annotated[
+        bool,
+        Field(
+            description="Seal the tape into the record. Without it the tape is kept, and nothing proves that "
+            "it was not changed."
+        ),
+    ] = True
+    round_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="What sessions did for this long is sealed together, under one checkpoint. Longer "
+            "rounds take less room; what is not sealed yet rests on the tape alone.",
+        ),
+    ] = 1
+    keep_tape_seconds: Annotated[
+        float,
+        Field(
+            ge=-1,
+            description="How long a segment of the tape is kept after all of it is sealed and indexed. "
+            "-1: for ever.",
+        ),
+    ] = 0
+
+
+class WitnessSettings(_Section):
+    """A witness of https://c2sp.org/tlog-witness."""
+
+    url: Annotated[str, Field(pattern="^https?://", description="Its submission prefix.")]
+    key: Annotated[str, Field(description="Its verifier key: name+id+key, in the form of signed notes.")]
+
+
+class HeadSettings(_Section):
+    """Where each checkpoint is sent, so that a record which is cut off or forged later is found out."""
+
+    file: Annotated[
+        LocalPath | None,
+        Field(description="File that each checkpoint replaces, on a disk of somebody else's."),
+    ] = None
+    webhook: Annotated[
+        SecretStr | None, Field(description="URL that each checkpoint is posted to, as text.")
+    ] = None
+    witnesses: Annotated[
+        tuple[WitnessSettings, ...],
+        Field(
+            description="Witnesses of https://c2sp.org/tlog-witness that cosign checkpoints: tables with "
+            "`url` and `key`."
+        ),
+    ] = ()
+    tell_clients: Annotated[
+        bool,
+        Field(
+            description="Tell each client at log-in the checkpoint in force, as the parameter "
+            "`pgwitness.checkpoint`."
+        ),
+    ] = False
+
+
 class Settings(BaseSettings):
     """All settings. ``load`` makes one; the rest of the program only reads it."""
 
@@ -154,6 +216,8 @@ class Settings(BaseSettings):
     tape: Annotated[TapeSettings, Field(description="The files that sessions are recorded to.")] = (
         TapeSettings()
     )
+    seal: Annotated[SealSettings, Field(description="How the tape becomes the record.")] = SealSettings()
+    heads: Annotated[HeadSettings, Field(description="Where checkpoints are sent.")] = HeadSettings()
 
     @property
     def catalog_location(self) -> str:
@@ -165,6 +229,10 @@ class Settings(BaseSettings):
     @property
     def tape_directory(self) -> Path:
         return self.state / "tape"
+
+    @property
+    def record_directory(self) -> Path:
+        return self.state / "record"
 
     @property
     def tls_directory(self) -> Path:
