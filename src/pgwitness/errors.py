@@ -30,6 +30,10 @@ class ForbiddenError(WitnessError):
     """The caller of the API may not do this."""
 
 
+class ConnectorRefused(WitnessError):
+    """Who dials in as a connector may not be one: its join token or its certificate is not good, and why."""
+
+
 class UnavailableError(WitnessError):
     """The gateway, or something that the request needs, is not there."""
 

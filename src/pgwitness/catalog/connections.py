@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from pgwitness.catalog.checks import check_connection
+from pgwitness.catalog.connectors import check_connectors
 from pgwitness.catalog.database import Database
 from pgwitness.catalog.models import ANY, Connection, Names, Secret
 from pgwitness.catalog.names import check_name
@@ -29,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "also_databases": (),
     "results": None,
     "replication": False,
+    "connectors": (),
 }
 FIELDS = frozenset({"host", "database", "user", *DEFAULTS})
 _ENCRYPTED = frozenset({"password", "sslkey"})
@@ -43,7 +45,7 @@ class Connections:
 
     def add(self, name: str, fields: Mapping[str, Any], *, actor: str) -> Connection:
         """Register. ``fields`` are Connection's, ``DEFAULTS`` for those not given. Raises InvalidError,
-        ConflictError."""
+        ConflictError, and NotFoundError for a connector that does not exist."""
         check_name("connection", name)
         missing = {"host", "database", "user"} - fields.keys()
         if missing:
@@ -52,6 +54,7 @@ class Connections:
         try:
             with self._database.change(actor) as change:
                 row = ConnectionRow(id=random.token_hex(8), name=name, created_at=change.at)
+                check_connectors(change.session, values["connectors"])
                 self._fill(row, values)
                 change.session.add(row)
                 change.log("connection.add", name, **_told({field: values[field] for field in fields}))
@@ -73,6 +76,7 @@ class Connections:
             row = _row(change.session, name)
             before = {field: getattr(self._value(row), field) for field in FIELDS}
             values = check_connection(before | changed, changed.keys())
+            check_connectors(change.session, changed.get("connectors", ()))
             self._fill(row, {field: values[field] for field in changed})
             change.log("connection.update", name, **_told({field: values[field] for field in changed}))
         return self._value(row)
@@ -110,8 +114,8 @@ class Connections:
         for field, value in values.items():
             if field in _ENCRYPTED:
                 value = None if value is None else self._box.encrypt(value)
-            elif field == "also_databases" and value != ANY:
-                value = list(value)
+            elif field in ("also_databases", "connectors") and value != ANY:
+                value = list(dict.fromkeys(value))
             setattr(row, "username" if field == "user" else field, value)
 
     def _value(self, row: ConnectionRow) -> Connection:
@@ -131,6 +135,7 @@ class Connections:
             also_databases=_names(row.also_databases),
             results=row.results,
             replication=row.replication,
+            connectors=tuple(row.connectors),
             created_at=row.created_at,
         )
 

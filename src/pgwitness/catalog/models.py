@@ -81,6 +81,8 @@ class Connection:
     """Bytes of result data recorded a statement: -1 all, 0 none, None: the gateway's setting."""
     replication: bool = False
     """Whether clients may start replication."""
+    connectors: tuple[str, ...] = ()
+    """Names of the connectors that dial it, sharing the load; none: the gateway dials it itself."""
     created_at: datetime
 
     @property
@@ -125,6 +127,34 @@ class Token:
 
     def live(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connector:
+    """A process beside PostgreSQL that dials out to the gateway."""
+
+    id: str
+    name: str
+    software: str | None
+    """The version that it last said it is; None: it was never online."""
+    seen_at: datetime | None
+    """When it last came online or went offline."""
+    certificate_ends: datetime | None
+    """Of the last of its certificates that is not revoked; None: it is not enrolled."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A connector's right to be one, by the serial number of its certificate."""
+
+    serial: str
+    """In hexadecimal, lower case, without leading zeros."""
+    connector_id: str
+    connector: str
+    not_after: datetime
+    revoked_why: str | None
+    """None: it is not revoked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What names of connections and identities may look like, checked in one place.
+"""What names of connections, identities and connectors may look like, checked in one place.
 
 Names travel as the user and the database of a connection string, as part of a URL's path and in tables
 for people, so they are plain: nothing to quote, escape or mistake.
@@ -10,6 +10,8 @@ from pgwitness.catalog.models import ANY, Names
 from pgwitness.errors import InvalidError
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+NONE = "none"
+"""In the place of a list of connectors: the gateway dials itself."""
 INTERNAL_PREFIX = "pgwitness-"
 """Identities of pgwitness itself, such as the one of ``connection check``."""
 
@@ -22,7 +24,7 @@ def is_name(text: str) -> bool:
 
 
 def check_name(kind: str, name: str) -> str:
-    """The name, if it may be the name of a new ``kind`` (connection or identity). Raises InvalidError."""
+    """The name, if a new ``kind`` (connection, identity, connector) may have it. Raises InvalidError."""
     if not is_name(name):
         raise InvalidError(
             f"{name[:80]!r} cannot be the name of {_article(kind)} {kind}",
@@ -31,6 +33,8 @@ def check_name(kind: str, name: str) -> str:
         )
     if name.lower() == ANY:
         raise InvalidError(f"{name!r} cannot be the name of {_article(kind)} {kind}: it means all of them")
+    if kind == "connector" and name.lower() == NONE:
+        raise InvalidError(f"{name!r} cannot be the name of a connector: it means no connector")
     if kind == "identity" and name.startswith(INTERNAL_PREFIX):
         raise InvalidError(
             f"names of identities that start with {INTERNAL_PREFIX!r} belong to pgwitness itself"

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from pgwitness.catalog.accounts import Accounts
 from pgwitness.catalog.connections import Connections
+from pgwitness.catalog.connectors import Connectors
 from pgwitness.catalog.database import Database
 from pgwitness.catalog.identities import Identities
 from pgwitness.catalog.models import AuditEntry
@@ -19,7 +20,7 @@ from pgwitness.catalog.tokens import Tokens
 
 
 class Catalog:
-    """Connections, identities, tokens and the audit of their changes, in one database.
+    """Connections, connectors, identities, tokens and the audit of their changes, in one database.
 
     Every method is synchronous, may be called from any thread, and sees what other processes changed. What
     changes a decision takes an ``actor``, in words for the audit.
@@ -30,6 +31,7 @@ class Catalog:
         self._database = Database(url)
         self.box = box
         self.connections = Connections(self._database, box)
+        self.connectors = Connectors(self._database)
         self.identities = Identities(self._database, box)
         self.tokens = Tokens(self._database)
         self.accounts = Accounts(self._database)

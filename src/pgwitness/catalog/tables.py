@@ -57,6 +57,9 @@ class ConnectionRow(Base):
     also_databases: Mapped[Any] = mapped_column(JSON)  # list of names, or "any"
     results: Mapped[int | None]
     replication: Mapped[bool]
+    connectors: Mapped[Any] = mapped_column(
+        JSON, server_default="[]"
+    )  # list of names; empty: dialled directly
     created_at: Mapped[datetime]
 
 
@@ -116,6 +119,49 @@ class TokenRow(Base):
     scope: Mapped[list[ConnectionRow]] = relationship(
         secondary="token_connections", order_by=ConnectionRow.name, passive_deletes=True
     )
+
+
+class ConnectorRow(Base):
+    __tablename__ = "connectors"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    software: Mapped[str | None]  # version that it last said it is
+    seen_at: Mapped[datetime | None]  # when it last came online or went offline
+    created_at: Mapped[datetime]
+
+    certificates: Mapped[list[CertificateRow]] = relationship(
+        primaryjoin="ConnectorRow.id == foreign(CertificateRow.connector_id)",
+        order_by="CertificateRow.not_after",
+        viewonly=True,
+    )
+
+
+class JoinTokenRow(Base):
+    __tablename__ = "join_tokens"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    connector_id: Mapped[str] = mapped_column(ForeignKey("connectors.id", ondelete="CASCADE"), index=True)
+    secret_hash: Mapped[bytes]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+    connector: Mapped[ConnectorRow] = relationship()
+
+
+class CertificateRow(Base):
+    """Outlives its connector until it has expired, so that a refusal can say what became of it."""
+
+    __tablename__ = "certificates"
+
+    serial: Mapped[str] = mapped_column(String(40), primary_key=True)
+    connector_id: Mapped[str] = mapped_column(String(32), index=True)
+    connector: Mapped[str] = mapped_column(String(63))
+    issued_at: Mapped[datetime]
+    not_after: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    revoked_why: Mapped[str | None]
 
 
 class AuditRow(Base):
