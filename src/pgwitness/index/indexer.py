@@ -21,6 +21,7 @@ from pgwitness.errors import ConflictError
 from pgwitness.index.follower import Follower, Pace
 from pgwitness.index.location import Location
 from pgwitness.index.opening import log, open_writer
+from pgwitness.parent import watch_parent
 
 SHORTEST_SLEEP = 0.05
 LONGEST_SLEEP = 0.2
@@ -124,19 +125,6 @@ class Indexer:
             writer.close()
 
 
-def watch_parent(indexer: Indexer, parent: int) -> None:
-    """Stop when the parent is gone: then nothing writes the tape any more, and a new gateway brings its
-    own indexer."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            pause.wait(0.5)
-        indexer.stop()
-
-    pause = threading.Event()
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pgwitness.index.indexer", description="Index a tape.")
     parser.add_argument("--state", type=Path, required=True, help="the gateway's state directory")
@@ -150,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     indexer = Indexer(options.state)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: indexer.stop())
-    watch_parent(indexer, parent)
+    watch_parent(parent, indexer.stop)
     try:
         indexer.run()
     except ConflictError as error:
