@@ -5,7 +5,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import HERE, measures, report, routes
@@ -78,7 +78,8 @@ def _round(plan: Plan, number: int, of: int) -> None:
         order = list(ways)
         order = order[number % len(order) :] + order[: number % len(order)]
         for label in order:
-            value = measure(ways[label])
+            with ways[label].as_said():
+                value = measure(ways[label])
             ways[label].settle()
             row.add(label, value)
             print(f"round {number + 1}/{of}  {row.name}  {label}: {value:,.1f} {row.unit}", file=sys.stderr)
@@ -142,6 +143,14 @@ def _plan(
         ("settings: bulk SELECT", "MB/s", measures.bulk_select(scale.rows)),
     ):
         yield Row(name, unit), {"direct": direct, **variants}, measure
+    alone = {
+        "PgBouncer": bouncer,
+        "pgwitness, defaults": ours,
+        "pgwitness, indexer held still": replace(ours, held="pgwitness.index.indexer"),
+    }
+    for mode in MODES:
+        one = measures.transactions("-S", "-M", mode, seconds=seconds, clients=1)
+        yield Row(f"settings: pgbench -S, {mode}, 1 client", "tx/s"), {"direct": direct, **alone}, one
 
 
 if __name__ == "__main__":

@@ -82,10 +82,15 @@ def _comparison(rows: list[Row]) -> list[str]:
 def _settings(rows: list[Row]) -> list[str]:
     lines = []
     for row in rows:
-        lines += [f"{row.name}, {row.unit}:", "", "| setting | median | ÷ direct |", "|---|--:|--:|"]
+        lines += [
+            f"{row.name}, {row.unit}:",
+            "",
+            "| setting | median | ÷ direct | ÷ PgBouncer |",
+            "|---|--:|--:|--:|",
+        ]
         for route in row.values:
-            ratio = _ratio(row.ratio(route, "direct"))
-            lines.append(f"| {route} | {_number(row.median(route))} | {ratio} |")
+            ratios = " | ".join(_ratio(row.ratio(route, to)) for to in ("direct", "PgBouncer"))
+            lines.append(f"| {route} | {_number(row.median(route))} | {ratios} |")
         lines.append("")
     return lines
 

@@ -40,6 +40,21 @@ class Route:
     database: str
     processes: list[psutil.Process] = field(default_factory=list)
     gateway: Gateway | None = None
+    held: str = ""
+    """Processes on the way whose command line has this text stand still while it is measured: what a part of
+    the gateway takes from the rest shows by its absence."""
+
+    @contextlib.contextmanager
+    def as_said(self) -> Iterator[None]:
+        """For the time of one measure."""
+        still = [p for p in self.processes if self.held and self.held in " ".join(p.cmdline())]
+        for process in still:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in still:
+                process.resume()
 
     @property
     def environment(self) -> dict[str, str]:
