@@ -10,6 +10,7 @@ from cryptography import x509
 
 from pgwitness.errors import InvalidError
 from pgwitness.gateway import tls
+from pgwitness.identity.authority import RENEW_DAYS, SERVER_DAYS
 from support.certificates import Authority
 
 
@@ -37,7 +38,7 @@ def test_made_once_and_kept(tmp_path: Path) -> None:
 def test_renewed_before_its_end_by_the_same_authority(tmp_path: Path) -> None:
     certificate, _ = tls.own_certificate(tmp_path, [])
     first, authority = certificate.read_bytes(), (tmp_path / "ca.crt").read_bytes()
-    soon = datetime.now(UTC) + timedelta(days=tls.SERVER_DAYS - tls.RENEW_DAYS + 1)
+    soon = datetime.now(UTC) + timedelta(days=SERVER_DAYS - RENEW_DAYS + 1)
     tls.own_certificate(tmp_path, [], soon)
     assert certificate.read_bytes() != first
     assert (tmp_path / "ca.crt").read_bytes() == authority
