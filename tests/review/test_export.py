@@ -24,7 +24,7 @@ def reader(tmp_path: Path) -> IndexReader:
 
 
 def _export(reader: IndexReader, format: str) -> str:
-    with_end = "".join(export_session(reader, str(tapes.session_id(1)), format))
+    with_end = b"".join(export_session(reader, Path("unread"), str(tapes.session_id(1)), format)).decode()
     reader.close()
     return with_end
 
@@ -52,7 +52,7 @@ def test_the_columns_are_in_the_guide() -> None:
 
 def test_what_is_wrong_is_said_before_anything_is_written(reader: IndexReader) -> None:
     with pytest.raises(InvalidError, match="xml"):
-        export_session(reader, str(tapes.session_id(1)), "xml")
+        export_session(reader, Path("unread"), str(tapes.session_id(1)), "xml")
     with pytest.raises(NotFoundError):
-        export_session(reader, "ffff", "jsonl")
+        export_session(reader, Path("unread"), "ffff", "jsonl")
     reader.close()

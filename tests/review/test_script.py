@@ -26,7 +26,7 @@ from support.dialogue import (
 def _export(state: Path, talk: Dialogue, format: str = "sql") -> str:
     tapes.record(state, talk)
     reader = tapes.index(state)
-    text = "".join(export_session(reader, str(tapes.session_id(1))[-5:], format))
+    text = b"".join(export_session(reader, Path("unread"), str(tapes.session_id(1))[-5:], format)).decode()
     reader.close()
     return text
 

@@ -98,8 +98,8 @@ def session_replay(session: str, services: Current, results: bool = False) -> Re
 @router.get("/sessions/{session}/export")
 def session_export(session: str, services: Current, format: str = "jsonl") -> Response:
     """The session as a file of that format."""
-    text = export_session(services.index, session, format)
-    return _stream((piece.encode() for piece in text), "application/octet-stream")
+    pieces = export_session(services.index, services.settings.tape_directory, session, format)
+    return _stream(pieces, "application/octet-stream")
 
 
 @router.post("/sessions/{session}/kill")

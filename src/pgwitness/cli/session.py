@@ -151,14 +151,15 @@ def replay(
 @app.command("export")
 def export(
     session: Id,
-    format: Annotated[str, typer.Option("--format", metavar="F", help="jsonl, csv or sql.")] = "jsonl",
+    format: Annotated[str, typer.Option("--format", metavar="F", help="jsonl, csv, sql or pcapng.")] = "jsonl",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")
     ] = Path("-"),
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Export a session's statements: as JSON Lines, as CSV, or as an SQL script to read and to run on a copy.
+    """Export a session: its statements as JSON Lines, as CSV, or as an SQL script to read and to run on a copy;
+    or the recorded wire as a packet capture for Wireshark.
 
     Example: pgwitness session export 8f3e21ab --format sql -o incident.sql
     """

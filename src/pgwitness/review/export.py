@@ -1,12 +1,13 @@
-"""A session as a file: ``jsonl``, ``csv`` or ``sql``, all three described in docs/reading-the-record.md.
+"""A session as a file, in the formats described in docs/reading-the-record.md.
 
 ``jsonl`` is one statement's document a line. ``csv`` has the columns of ``CSV_COLUMNS``. ``sql`` is a script
-to read and, on a restored copy, to run: see ``script``.
+to read and, on a restored copy, to run: see ``script``. ``pcapng`` is the wire itself: see ``capture``.
 """
 
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,10 +15,12 @@ import msgspec
 from pgwitness.errors import InvalidError
 from pgwitness.index.filters import Filters
 from pgwitness.index.store import IndexReader
+from pgwitness.review.capture import capture
+from pgwitness.review.frames import session_frames
 from pgwitness.review.script import script
 from pgwitness.statements.model import Statement
 
-FORMATS = ("jsonl", "csv", "sql")
+FORMATS = ("jsonl", "csv", "sql", "pcapng")
 
 CSV_COLUMNS = (
     "session",
@@ -42,16 +45,19 @@ CSV_COLUMNS = (
 )
 
 
-def export_session(index: IndexReader, session: str, format: str) -> Iterator[str]:
-    """The file's text in pieces. Raises NotFoundError, ConflictError, InvalidError before the first of
-    them."""
+def export_session(index: IndexReader, tape: Path, session: str, format: str) -> Iterator[bytes]:
+    """The file in pieces. Raises NotFoundError, ConflictError, InvalidError before the first of them."""
     if format not in FORMATS:
         raise InvalidError(f"format: {format!r} is none of {', '.join(FORMATS)}")
     found = index.session(session)
+    if format == "pcapng":
+        return capture(found, session_frames(tape, found))
     statements = index.iterate(Filters(session=found.session.session))
     if format == "sql":
-        return script(found.session, found.header, statements)
-    return as_csv(statements) if format == "csv" else as_jsonl(statements)
+        text = script(found.session, found.header, statements)
+    else:
+        text = as_csv(statements) if format == "csv" else as_jsonl(statements)
+    return (piece.encode() for piece in text)
 
 
 def as_jsonl(statements: Iterable[Statement]) -> Iterator[str]:

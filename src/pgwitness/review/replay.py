@@ -1,6 +1,5 @@
 """One session, statement by statement, as it happened."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pgwitness._core import KIND_SESSION_ENDED, TapeReader
 from pgwitness.index.filters import Filters
 from pgwitness.index.store import IndexReader, SessionDetail
-from pgwitness.statements.assembler import Frame, assemble
+from pgwitness.review.frames import session_frames
+from pgwitness.statements.assembler import assemble
 from pgwitness.statements.model import Statement, StatementRecorded
 
 Rows = list[list[str | None]]
@@ -62,7 +61,7 @@ def _with_results(statements: Iterator[Statement], tape: Path, found: SessionDet
     """The index knows what became of each statement, the tape has its rows. From the tape a statement comes
     when it is complete, and a portal that is fetched in pages is complete late: what comes before its turn is
     held."""
-    assembled = assemble(_frames(tape, found), keep_results=True)
+    assembled = assemble(session_frames(tape, found), keep_results=True)
     arriving = (event.statement for event in assembled if isinstance(event, StatementRecorded))
     held: dict[int, Rows] = {}
     size = 0
@@ -89,14 +88,3 @@ def _rows_of(statement: Statement) -> Rows:
 
 def _size(rows: Rows) -> int:
     return _EACH + sum(len(cell) for row in rows for cell in row if cell is not None)
-
-
-def _frames(tape: Path, found: SessionDetail) -> Iterator[Frame]:
-    """The frames of one session, as far as they are indexed."""
-    session = uuid.UUID(found.session.session).bytes
-    reader = TapeReader(tape, found.first_position, session=session)
-    while frames := reader.read(max_frames=256):
-        for frame in frames:
-            yield frame
-            if frame[2] == KIND_SESSION_ENDED or frame[4] >= found.last_position:
-                return
