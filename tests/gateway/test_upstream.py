@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgwitness.catalog.models import Secret
-from pgwitness.gateway.upstream import UpstreamError
+from pgwitness.upstream.endpoints import UpstreamError
 from pgwitness.wire import codec
 from support.certificates import Authority
 

@@ -15,8 +15,8 @@ from pgwitness.errors import ClientError, PermissionDenied, UnknownDatabase, Ups
 from pgwitness.gateway.arrival import EncryptionRequiredError
 from pgwitness.gateway.login import LoginRefusedError
 from pgwitness.gateway.recorder import Recorder
-from pgwitness.gateway.upstream import UpstreamError
-from pgwitness.gateway.upstream_login import ServerRefusedError, StartupRefusedError
+from pgwitness.upstream.endpoints import UpstreamError
+from pgwitness.upstream.login import ServerRefusedError, StartupRefusedError
 from pgwitness.wire import codec
 from pgwitness.wire.startup import StartupError
 

@@ -10,7 +10,7 @@ import hmac
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -19,10 +19,9 @@ import structlog
 
 from pgwitness._core import Relay, SessionTape, TapeError
 from pgwitness.errors import ClientError, TooManyClients
-from pgwitness.gateway.dialling import Dialler
 from pgwitness.gateway.recorder import encode
-from pgwitness.gateway.upstream import Endpoint, UpstreamError
 from pgwitness.identity.directory import Principal, Use
+from pgwitness.upstream.endpoints import UpstreamError
 from pgwitness.wire import codec
 
 log = structlog.get_logger("pgwitness.sessions")
@@ -55,10 +54,10 @@ class LiveSession:
     pid: int
     key: bytes
     """Ours: what the client was given to cancel with."""
-    upstream_key: bytes
-    endpoint: Endpoint
-    encrypted: bool
-    worker: int
+    connector: str | None
+    """Who dialled the server; None: the gateway did."""
+    cancel: Callable[[], Awaitable[None]]
+    """Ask the server to stop what the session does. Raises UpstreamError."""
     relay: Relay
     tape: SessionTape
     end_detail: str | None = None
@@ -89,6 +88,7 @@ class LiveSession:
             "application_name": self.claims.get("application_name"),
             "connection": self.connection,
             "database": self.database,
+            "connector": self.connector,
             "address": self.address,
             "pid": self.pid,
             "started_at": datetime.fromtimestamp(self.started_at, UTC).isoformat(timespec="microseconds"),
@@ -112,8 +112,7 @@ SHUTDOWN: Final = farewell("57P01", "terminating connection because the gateway 
 class Registry:
     """Holds live sessions from the start of their relay to its end."""
 
-    def __init__(self, dialler: Dialler, limit: int) -> None:
-        self._dialler = dialler
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._places = 0
         self._sessions: dict[uuid.UUID, LiveSession] = {}
@@ -171,13 +170,7 @@ class Registry:
     async def cancel(self, session: LiveSession) -> None:
         """Ask the session's server to stop its statement. The event is recorded by the caller, before."""
         try:
-            await self._dialler.cancel(
-                session.endpoint,
-                session.pid,
-                session.upstream_key,
-                session.worker,
-                encrypted=session.encrypted,
-            )
+            await session.cancel()
         except UpstreamError as error:
             log.warning("cancel_failed", session=str(session.id), error=str(error))
 

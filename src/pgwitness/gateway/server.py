@@ -20,7 +20,6 @@ from pgwitness._core import Engine, Listener, Stream, TapeError
 from pgwitness.config import Settings
 from pgwitness.errors import UnavailableError
 from pgwitness.gateway import tls
-from pgwitness.gateway.dialling import Dialler
 from pgwitness.gateway.helpers import Helper, indexer
 from pgwitness.gateway.http import HttpServer
 from pgwitness.gateway.recorder import Recorder
@@ -28,6 +27,7 @@ from pgwitness.gateway.registry import SHUTDOWN, Registry
 from pgwitness.gateway.session import House, serve
 from pgwitness.gateway.state import StateLock
 from pgwitness.identity.directory import Directory
+from pgwitness.upstream.dialling import Dialler
 
 log = structlog.get_logger("pgwitness.gateway")
 
@@ -95,7 +95,7 @@ class Gateway:
         limits = settings.limits
         dialler = Dialler(self.engine, limits.connect_seconds)
         self._undo.append(dialler.close)
-        self.registry = Registry(dialler, limits.sessions)
+        self.registry = Registry(limits.sessions)
         self._house = House(
             engine=self.engine,
             recorder=self.recorder,

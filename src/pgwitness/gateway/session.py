@@ -21,13 +21,13 @@ from pgwitness.catalog.models import Connection
 from pgwitness.errors import NotSupported, RecordUnwritable
 from pgwitness.gateway import arrival, login
 from pgwitness.gateway.arrival import NotPostgresError, Plaintext
-from pgwitness.gateway.dialling import Dialler, Upstream
 from pgwitness.gateway.recorder import Recorder, encode, new_session_id, session_end
 from pgwitness.gateway.refusals import Attempt, tell
 from pgwitness.gateway.registry import LiveSession, Registry, farewell
 from pgwitness.gateway.tls import ServerTls
 from pgwitness.identity.directory import Directory, Principal
 from pgwitness.identity.tokens import redacted
+from pgwitness.upstream.dialling import Dialler, Upstream
 from pgwitness.wire import codec, startup
 from pgwitness.wire.startup import CancelRequest, StartupMessage, printable
 
@@ -209,10 +209,8 @@ async def _begin(
         started_at=time.time(),
         pid=greeting.pid,
         key=key,
-        upstream_key=greeting.key,
-        endpoint=upstream.endpoint,
-        encrypted=upstream.stream.tls is not None,
-        worker=stream.worker,
+        connector=upstream.connector,
+        cancel=upstream.cancel,
         relay=relay,
         tape=tape,
     )
@@ -257,10 +255,11 @@ def _client_side(stream: Stream, message: StartupMessage, mechanism: str) -> dic
 
 def _upstream_side(upstream: Upstream) -> dict[str, Any]:
     return {
-        "address": str(upstream.endpoint),
+        "address": upstream.address,
+        "connector": upstream.connector,
         "pid": upstream.greeting.pid,
         "protocol": f"3.{upstream.greeting.protocol_minor}",
-        "tls": _tls(upstream.stream),
+        "tls": upstream.tls,
         "parameters": upstream.greeting.parameters,
     }
 

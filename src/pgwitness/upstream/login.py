@@ -17,7 +17,7 @@ from typing import Final
 from pgwitness._core import ProtocolError, Stream, StreamError
 from pgwitness.catalog.models import Secret
 from pgwitness.errors import ClientError
-from pgwitness.gateway.upstream import MisconfiguredError, UpstreamError
+from pgwitness.upstream.endpoints import MisconfiguredError, UpstreamError
 from pgwitness.wire import codec, scram, tls_names
 from pgwitness.wire.codec import ErrorFields, MalformedPayloadError
 from pgwitness.wire.scram import ClientExchange, ClientKeys, ScramError

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from pgwitness._core import Engine, Stream
 from pgwitness.catalog.models import Connection
-from pgwitness.gateway.upstream import (
+from pgwitness.upstream.endpoints import (
     Endpoint,
     TlsConfigurations,
     UpstreamError,
@@ -17,7 +19,7 @@ from pgwitness.gateway.upstream import (
     open_stream,
     resolve,
 )
-from pgwitness.gateway.upstream_login import Greeting, KeyCache, UpstreamLogin
+from pgwitness.upstream.login import Greeting, KeyCache, UpstreamLogin
 from pgwitness.wire import codec
 
 CANCEL_SECONDS: Final = 10.0
@@ -30,8 +32,14 @@ class Upstream:
     """A server that is ready for a query."""
 
     stream: Stream
-    endpoint: Endpoint
     greeting: Greeting
+    address: str
+    tls: dict[str, str] | None
+    """Version and cipher of the way to the server."""
+    cancel: Callable[[], Awaitable[None]]
+    """Ask the server to stop what the session does; returns when it took notice. Raises UpstreamError."""
+    connector: str | None = None
+    """Who dialled it; None: we did."""
 
 
 class Dialler:
@@ -102,7 +110,7 @@ class Dialler:
         stream = await open_stream(self._engine, endpoint, worker, plaintext_too=may_lack_tls)
         login = UpstreamLogin(stream, connection.user, connection.password, self._keys)
         try:
-            return Upstream(stream, endpoint, await login.run(minor, parameters))
+            return self._ready(stream, endpoint, await login.run(minor, parameters))
         except UpstreamError as error:
             if endpoint.tls is not None and stream.tls is None:
                 error.retry_encryption = False  # it was plaintext already
@@ -112,13 +120,19 @@ class Dialler:
             stream.abort()
             raise
 
-    async def cancel(self, endpoint: Endpoint, pid: int, key: bytes, worker: int, *, encrypted: bool) -> None:
-        """Ask the server at ``endpoint`` to stop what backend ``pid`` does; returns when it took notice.
+    def _ready(self, stream: Stream, endpoint: Endpoint, greeting: Greeting) -> Upstream:
+        tls = stream.tls
+        # A cancel request is encrypted if its session is.
+        target = endpoint if tls is not None else endpoint.without_tls()
+        return Upstream(
+            stream,
+            greeting,
+            address=str(endpoint),
+            tls={"version": tls.version, "cipher": tls.cipher} if tls is not None else None,
+            cancel=partial(self._cancel, target, greeting.pid, greeting.key, stream.worker),
+        )
 
-        With TLS if the session has it. Raises UpstreamError.
-        """
-        if not encrypted:
-            endpoint = endpoint.without_tls()
+    async def _cancel(self, endpoint: Endpoint, pid: int, key: bytes, worker: int) -> None:
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
                 stream = await open_stream(self._engine, endpoint, worker, plaintext_too=False)
