@@ -12,6 +12,7 @@ from pgwitness.catalog.accounts import Accounts
 from pgwitness.catalog.connections import Connections
 from pgwitness.catalog.connectors import Connectors
 from pgwitness.catalog.database import Database
+from pgwitness.catalog.findings import Findings
 from pgwitness.catalog.identities import Identities
 from pgwitness.catalog.models import AuditEntry
 from pgwitness.catalog.secrets import SecretBox
@@ -35,6 +36,7 @@ class Catalog:
         self.identities = Identities(self._database, box)
         self.tokens = Tokens(self._database)
         self.accounts = Accounts(self._database)
+        self.findings = Findings(self._database)
 
     def revision(self) -> int:
         """Another number whenever something was decided since."""

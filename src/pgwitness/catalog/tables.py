@@ -164,6 +164,38 @@ class CertificateRow(Base):
     revoked_why: Mapped[str | None]
 
 
+class FindingRow(Base):
+    __tablename__ = "watch_findings"
+
+    connection_id: Mapped[str] = mapped_column(
+        ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(80), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    level: Mapped[str] = mapped_column(String(16))
+    what: Mapped[str]
+    details: Mapped[dict[str, Any]]
+    first_seen: Mapped[datetime]
+    last_seen: Mapped[datetime]
+    gone_at: Mapped[datetime | None]
+    accepted_at: Mapped[datetime | None]
+    accepted_by: Mapped[str | None]
+
+    connection: Mapped[ConnectionRow] = relationship()
+
+
+class BaselineRow(Base):
+    """What the server's counters of statements were when they were last compared with the record."""
+
+    __tablename__ = "watch_baselines"
+
+    connection_id: Mapped[str] = mapped_column(
+        ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True
+    )
+    taken_at: Mapped[datetime]
+    data: Mapped[bytes]
+
+
 class AuditRow(Base):
     __tablename__ = "audit"
 
