@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
 from pgwitness.catalog.database import Change, Database
-from pgwitness.catalog.models import Certificate, Connector
+from pgwitness.catalog.models import Certificate, Connector, Issued
 from pgwitness.catalog.names import check_name
 from pgwitness.catalog.tables import CertificateRow, ConnectorRow, JoinTokenRow
 from pgwitness.errors import ConflictError, ConnectorRefused, NotFoundError
@@ -65,10 +65,10 @@ class Connectors:
             return _value(row), ends
 
     def join(
-        self, token_id: str, secret_hash: bytes, name: str, issue: Callable[[str], tuple[str, datetime]]
-    ) -> Certificate:
-        """Use up a token, for a certificate that ``issue`` makes for the connector's name: its serial number
-        and end. Its older certificates are revoked. An empty ``name`` stands for the token's.
+        self, token_id: str, secret_hash: bytes, name: str, issue: Callable[[str], Issued]
+    ) -> tuple[Certificate, bytes]:
+        """Use up a token, for a certificate that ``issue`` makes for the connector's name. Its
+        older certificates are revoked. An empty ``name`` stands for the token's.
 
         Raises ConnectorRefused that tells what is wrong with the token.
         """
@@ -87,17 +87,18 @@ class Connectors:
                 raise ConnectorRefused("the join token is for a connector of another name")
             token.used_at = change.at
             _revoke(change, row, "the connector joined anew")
-            certificate = _certify(change.session, row, issue(row.name), change.at)
-            change.log("connector.enrolled", row.name, serial=certificate.serial)
-            return certificate
+            issued = issue(row.name)
+            change.log("connector.enrolled", row.name, serial=issued.serial)
+            return _certify(change.session, row, issued, change.at), issued.pem
 
-    def renew(self, connector_id: str, issue: Callable[[str], tuple[str, datetime]]) -> Certificate:
+    def renew(self, connector_id: str, issue: Callable[[str], Issued]) -> tuple[Certificate, bytes]:
         """One more certificate, as ``join`` makes it. Counts as no change. Raises NotFoundError."""
         with self._database.write() as session:
             row = session.get(ConnectorRow, connector_id)
             if row is None:
                 raise NotFoundError("the connector was removed")
-            return _certify(session, row, issue(row.name), datetime.now(UTC))
+            issued = issue(row.name)
+            return _certify(session, row, issued, datetime.now(UTC)), issued.pem
 
     def remove(self, name: str, *, actor: str) -> None:
         """Revoke its certificates and forget it. Connections go on naming it: they must not become direct
@@ -166,9 +167,12 @@ def _revoke(change: Change, row: ConnectorRow, why: str) -> None:
 def _certify(session: Session, row: ConnectorRow, issued: tuple[str, datetime], now: datetime) -> Certificate:
     """Remember a certificate, and forget those whose end is long enough ago that no clock takes them."""
     session.execute(delete(CertificateRow).where(CertificateRow.not_after < now - _KEPT_AFTER_END))
-    serial, not_after = issued
     certificate = CertificateRow(
-        serial=serial, connector_id=row.id, connector=row.name, issued_at=now, not_after=not_after
+        serial=issued.serial,
+        connector_id=row.id,
+        connector=row.name,
+        issued_at=now,
+        not_after=issued.not_after,
     )
     session.add(certificate)
     return _certificate(certificate)

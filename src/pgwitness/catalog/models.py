@@ -144,6 +144,15 @@ class Connector:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new certificate, before the catalog knows it."""
+
+    pem: bytes
+    serial: str
+    not_after: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """A connector's right to be one, by the serial number of its certificate."""

@@ -13,7 +13,7 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 NONE = "none"
 """In the place of a list of connectors: the gateway dials itself."""
 INTERNAL_PREFIX = "pgwitness-"
-"""Identities of pgwitness itself, such as the one of ``connection check``."""
+"""Identities of pgwitness itself, such as the one of ``connection check``, and the name of the gateway."""
 
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
 
@@ -35,10 +35,8 @@ def check_name(kind: str, name: str) -> str:
         raise InvalidError(f"{name!r} cannot be the name of {_article(kind)} {kind}: it means all of them")
     if kind == "connector" and name.lower() == NONE:
         raise InvalidError(f"{name!r} cannot be the name of a connector: it means no connector")
-    if kind == "identity" and name.startswith(INTERNAL_PREFIX):
-        raise InvalidError(
-            f"names of identities that start with {INTERNAL_PREFIX!r} belong to pgwitness itself"
-        )
+    if kind in ("identity", "connector") and name.startswith(INTERNAL_PREFIX):
+        raise InvalidError(f"names that start with {INTERNAL_PREFIX!r} belong to pgwitness itself")
     return name
 
 

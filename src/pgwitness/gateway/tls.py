@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -24,9 +23,7 @@ from pgwitness.errors import InvalidError
 from pgwitness.identity.authority import Authority, open_authority
 from pgwitness.wire.startup import ALPN
 from pgwitness.wire.tls_names import end_point_binding
-
-TUNNEL_NAME: Final = "pgwitness-gateway"
-"""What connectors look for in the certificate, whatever address they dialled."""
+from pgwitness.wire.tunnel import SERVER_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,8 @@ def load_tunnel(directory: Path, authority: Authority, alpn: list[str]) -> TlsSe
     """The identity towards connectors, always of our own authority: connectors know no other. A client
     certificate may be missing, and then the conversation has to be one that does without.
     """
-    names = [x509.DNSName(TUNNEL_NAME)]
-    certificate, key = authority.serves(directory, "tunnel", TUNNEL_NAME, names, datetime.now(UTC))
+    names = [x509.DNSName(SERVER_NAME)]
+    certificate, key = authority.serves(directory, "tunnel", SERVER_NAME, names, datetime.now(UTC))
     return TlsServer(_read(certificate), _read(key), alpn, authority.pem)
 
 

@@ -11,7 +11,6 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -27,7 +26,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from pgwitness.catalog.models import Issued
 from pgwitness.errors import ConnectorRefused, InvalidError, UnavailableError
+from pgwitness.private_files import write_private
 from pgwitness.wire.join_token import pin_of
 
 AUTHORITY_DAYS: Final = 3650
@@ -36,15 +37,6 @@ RENEW_DAYS: Final = 30
 SERVER_SKEW: Final = timedelta(hours=1)
 CONNECTOR_SKEW: Final = timedelta(minutes=5)
 _MAX_REQUEST: Final = 16384
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """A new certificate of a connector."""
-
-    pem: bytes
-    serial: str
-    not_after: datetime
 
 
 class Authority:
@@ -128,22 +120,6 @@ def serial_of(certificate: x509.Certificate) -> str:
 
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def write_private(path: Path, data: bytes, mode: int) -> None:
-    """Whole or not at all, also after a power cut, and never readable by others for a moment."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextmanager
