@@ -28,6 +28,7 @@ from pgwitness.gateway.session import House, serve
 from pgwitness.gateway.state import StateLock
 from pgwitness.identity.directory import Directory
 from pgwitness.upstream.dialling import Dialler
+from pgwitness.upstream.openings import Openings
 
 log = structlog.get_logger("pgwitness.gateway")
 
@@ -67,6 +68,8 @@ class Gateway:
         self._http: HttpServer | None = None
         self._indexing: Helper | None = None
         self.engine: Engine
+        self.dialler: Dialler
+        self.openings: Openings
         self.listener: Listener
         self.recorder: Recorder
         self.registry: Registry
@@ -93,14 +96,16 @@ class Gateway:
         self._open_tape()
         self._start_engine()
         limits = settings.limits
-        dialler = Dialler(self.engine, limits.connect_seconds)
-        self._undo.append(dialler.close)
+        self.dialler = Dialler(self.engine, limits.connect_seconds)
+        self._undo.append(self.dialler.close)
+        self.openings = Openings()
         self.registry = Registry(limits.sessions)
         self._house = House(
             engine=self.engine,
             recorder=self.recorder,
             directory=self.directory,
-            dialler=dialler,
+            dialler=self.dialler,
+            openings=self.openings,
             registry=self.registry,
             tls=tls.load(
                 settings.tls_directory,

@@ -28,6 +28,7 @@ from pgwitness.gateway.tls import ServerTls
 from pgwitness.identity.directory import Directory, Principal
 from pgwitness.identity.tokens import redacted
 from pgwitness.upstream.dialling import Dialler, Upstream
+from pgwitness.upstream.openings import Openings
 from pgwitness.wire import codec, startup
 from pgwitness.wire.startup import CancelRequest, StartupMessage, printable
 
@@ -48,6 +49,7 @@ class House:
     recorder: Recorder
     directory: Directory
     dialler: Dialler
+    openings: Openings
     registry: Registry
     tls: ServerTls
     plaintext: Plaintext
@@ -137,9 +139,11 @@ async def _open(
             f'connection "{connection.name}" does not allow replication',
             hint="An administrator can allow it for this connection.",
         )
-    upstream = await house.dialler.open(
-        connection, database, message.agreed_minor, message.parameters, stream.worker
-    )
+    with house.openings.dialling(connection.user, database) as opening:
+        upstream = await house.dialler.open(
+            connection, database, message.agreed_minor, message.parameters, stream.worker
+        )
+        opening.opened(upstream.greeting.pid, upstream.address)
     try:
         return await _begin(house, stream, message, principal, mechanism, connection, database, upstream)
     finally:
