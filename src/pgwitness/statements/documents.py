@@ -16,6 +16,7 @@ from pgwitness.statements.model import (
     Status,
     Transaction,
 )
+from pgwitness.statements.redact import redact_error
 from pgwitness.statements.state import CopyIn, Portal, Run
 from pgwitness.wire.messages import UNDECODABLE, parse_columns, parse_data_row
 
@@ -222,7 +223,7 @@ def statement(
         tables,
         status,
         failed.sqlstate if failed is not None else None,
-        failed.message if failed is not None else None,
+        redact_error(run.sql, failed.sqlstate, failed.message) if failed is not None else None,
         Transaction(run.number, "open"),
         rfc3339(run.at),
         None if at is None else (at - run.at) // 1000,

@@ -1,6 +1,7 @@
 """What a client sends, as requests that wait for the server's answers."""
 
 from pgwitness.statements import functions
+from pgwitness.statements.redact import redact
 from pgwitness.statements.state import (
     BIND,
     CLOSE,
@@ -36,11 +37,11 @@ def request_of(
     if kind == EXECUTE:
         return Request(EXECUTE, ordinal, at, position, size, text(payload, encoding))
     if kind == QUERY:
-        body = text(payload, encoding)
+        body = redact(text(payload, encoding))
         return Request(QUERY, ordinal, at, position, size, sql=body, truncated=not whole, began=at)
     if kind == PARSE:
         name, body, oids = parse_parse(payload, encoding)
-        prepared = Prepared(name, body, oids, None, not whole)
+        prepared = Prepared(name, redact(body), oids, None, not whole)
         return Request(PARSE, ordinal, at, position, size, name, prepared=prepared)
     if kind in (DESCRIBE, CLOSE):
         try:
