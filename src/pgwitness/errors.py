@@ -38,6 +38,10 @@ class UnavailableError(WitnessError):
     """The gateway, or something that the request needs, is not there."""
 
 
+class RecordBroken(WitnessError):
+    """The sealed record, or a part of it, is not what it must be."""
+
+
 class ClientError(WitnessError):
     """Ends a client's session with a FATAL ErrorResponse."""
 

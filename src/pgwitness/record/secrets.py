@@ -1,0 +1,92 @@
+"""Secrets of sessions in slots of 64 bytes (docs/record-format.md, Secrets).
+
+A secret is destroyed by overwriting it where it stands, so no copy of it may be made on disk. A slot lies
+within one sector: it is there whole, or not at all.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pgwitness.record.chunks import SECRET_BYTES
+from pgwitness.record.files import Files, ensure_directory, opened
+from pgwitness.record.layout import Layout
+
+SLOT_BYTES = 64
+SLOTS_A_FILE = 4096
+_HELD = 16 + SECRET_BYTES
+
+
+class Secrets:
+    """The secrets of one record. One writer; readers at any time."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        files: Files | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._directory = layout.secrets
+        self._files = files or Files()
+        self._random = random
+        self._next: int | None = None
+        self._unsynced: set[Path] = set()
+
+    def add(self, session: bytes) -> tuple[int, bytes]:
+        """A new secret and its slot. Nothing may rely on it before ``sync``. Raises OSError."""
+        slot = self._count() if self._next is None else self._next
+        secret = self.new()
+        path, offset = self._place(slot)
+        if offset == 0:
+            ensure_directory(self._files, self._directory)
+        with opened(self._files, path) as descriptor:
+            self._files.write(descriptor, (session + secret).ljust(SLOT_BYTES, b"\0"), offset)
+        self._unsynced.add(path)
+        self._next = slot + 1
+        return slot, secret
+
+    def new(self) -> bytes:
+        """One that is kept nowhere here."""
+        return self._random(SECRET_BYTES)
+
+    def sync(self) -> None:
+        """Make all added ones durable. Raises OSError."""
+        for path in sorted(self._unsynced):
+            with opened(self._files, path) as descriptor:
+                self._files.sync(descriptor)
+        if self._unsynced:
+            self._files.sync_directory(self._directory)
+        self._unsynced.clear()
+
+    def get(self, slot: int, session: bytes) -> bytes | None:
+        """None if it was destroyed, or is not in this copy of the record."""
+        path, offset = self._place(slot)
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                held = file.read(_HELD)
+        except FileNotFoundError:
+            return None
+        return held[16:] if len(held) == _HELD and held[:16] == session else None
+
+    def destroy(self, slot: int, session: bytes) -> bool:
+        """Overwrite it, durably. False if it is not there (any more). Raises OSError."""
+        if self.get(slot, session) is None:
+            return False
+        path, offset = self._place(slot)
+        with opened(self._files, path) as descriptor:
+            self._files.write(descriptor, bytes(_HELD), offset)
+            self._files.sync(descriptor)
+        return True
+
+    def _place(self, slot: int) -> tuple[Path, int]:
+        path = self._directory / f"{slot // SLOTS_A_FILE:010}"
+        return path, slot % SLOTS_A_FILE * SLOT_BYTES
+
+    def _count(self) -> int:
+        """Slots there are, a torn one included: it is never used."""
+        names = sorted(path.name for path in self._directory.glob("[0-9]*"))
+        if not names:
+            return 0
+        size = (self._directory / names[-1]).stat().st_size
+        return int(names[-1]) * SLOTS_A_FILE + -(-size // SLOT_BYTES)
