@@ -160,6 +160,18 @@ class HeadSettings(_Section):
     ] = False
 
 
+class IndexSettings(_Section):
+    """What the index keeps for searches. The tape and the sealed record keep everything."""
+
+    text: Annotated[
+        Literal["all", "normalised", "none"],
+        Field(
+            description="Of the text of statements: `all`, with bound values; `normalised`, without "
+            "literals, values, comments and messages of errors; `none`. Another value makes the index anew."
+        ),
+    ] = "all"
+
+
 class Settings(BaseSettings):
     """All settings. ``load`` makes one; the rest of the program only reads it."""
 
@@ -216,6 +228,7 @@ class Settings(BaseSettings):
     tape: Annotated[TapeSettings, Field(description="The files that sessions are recorded to.")] = (
         TapeSettings()
     )
+    index: Annotated[IndexSettings, Field(description="What the index keeps for searches.")] = IndexSettings()
     seal: Annotated[SealSettings, Field(description="How the tape becomes the record.")] = SealSettings()
     heads: Annotated[HeadSettings, Field(description="Where checkpoints are sent.")] = HeadSettings()
 

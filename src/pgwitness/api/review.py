@@ -66,7 +66,7 @@ def _current(services: ServicesHere) -> Services:
             catch_up,
         )  # loads PostgreSQL's parser, which administration needs not
 
-        catch_up(services.settings.state)
+        catch_up(services.settings.state, text=services.settings.index.text)
     return services
 
 

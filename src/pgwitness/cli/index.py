@@ -53,7 +53,9 @@ def rebuild(state: State = None, config: Config = None) -> None:
     with Progress(*meter, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("rebuild", total=None)
         made = rebuild_index(
-            settings.state, lambda done, total: progress.update(task, completed=done, total=total)
+            settings.state,
+            lambda done, total: progress.update(task, completed=done, total=total),
+            text=settings.index.text,
         )
     note(f"The index is new: {made['bytes']:,} bytes of tape in {made['seconds']:.1f} s.")
 

@@ -34,8 +34,15 @@ def sql(statement: Statement, *, one_line: bool) -> Text:
     if one_line:
         shown.rstrip()
     if not shown.plain:
-        shown.append(f"({statement.protocol} call)" if statement.protocol == "function" else "(empty)", "dim")
+        shown.append(_instead(statement), "dim")
     return shown
+
+
+def _instead(statement: Statement) -> str:
+    """Of a text that is not there."""
+    if statement.truncated:
+        return f"({statement.command or 'text'} {' '.join(statement.tables)}: not indexed)"
+    return f"({statement.protocol} call)" if statement.protocol == "function" else "(empty)"
 
 
 def summary(statement: Statement) -> Text:
@@ -63,7 +70,7 @@ def came_back(statement: Statement) -> Text:
     if statement.copy:
         parts.insert(1, f"{statement.copy.bytes:,} bytes copied {statement.copy.direction}")
     if statement.truncated:
-        parts.append("too long to be shown whole, the tape has it")
+        parts.append("not whole here, the tape has it")
     return Text(" · ".join(part for part in parts if part), "dim")
 
 

@@ -83,6 +83,7 @@ class Helper:
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def indexer(state: Path, config: Path | None) -> Helper:
-    """Fills the index."""
-    return Helper("indexer", [sys.executable, "-m", "pgwitness.index.indexer", "--state", str(state)], config)
+def indexer(state: Path, config: Path | None, text: str = "all") -> Helper:
+    """Fills the index; ``text`` says how much of statements' texts it keeps."""
+    command = [sys.executable, "-m", "pgwitness.index.indexer", "--state", str(state), "--text", text]
+    return Helper("indexer", command, config)

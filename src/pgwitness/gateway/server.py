@@ -10,6 +10,7 @@ import asyncio
 import resource
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +27,21 @@ from pgwitness.gateway.recorder import Recorder
 from pgwitness.gateway.registry import SHUTDOWN, Registry
 from pgwitness.gateway.session import House, serve
 from pgwitness.gateway.state import StateLock
+from pgwitness.gateway.tunnel import Tunnel
+from pgwitness.identity.authority import open_authority
 from pgwitness.identity.directory import Directory
+from pgwitness.identity.enrolment import Enrolment
 from pgwitness.upstream.dialling import Dialler
 from pgwitness.upstream.openings import Openings
+from pgwitness.wire.tunnel import ENROL, TUNNEL
 
 log = structlog.get_logger("pgwitness.gateway")
 
 POLL_SECONDS: Final = 0.5
 ACCEPT_PAUSE: Final = 0.1
 LAST_WORDS_SECONDS: Final = 5.0
+CERTIFICATE_LIFETIME: Final = timedelta(hours=24)
+"""Of a connector's certificate, which it renews at half of that."""
 _OTHER_DESCRIPTORS: Final = 256
 """For what is not a session: tape, catalog, API, indexer, cancel requests."""
 _SECRET_SETTINGS: Final = {"catalog_url", "secret_key"}
@@ -71,6 +78,7 @@ class Gateway:
         self.dialler: Dialler
         self.openings: Openings
         self.listener: Listener
+        self.tunnel: Tunnel
         self.recorder: Recorder
         self.registry: Registry
         self._house: House
@@ -100,11 +108,12 @@ class Gateway:
         self._undo.append(self.dialler.close)
         self.openings = Openings()
         self.registry = Registry(limits.sessions)
+        self.tunnel = self._make_tunnel()
         self._house = House(
             engine=self.engine,
             recorder=self.recorder,
             directory=self.directory,
-            dialler=self.dialler,
+            tunnel=self.tunnel,
             openings=self.openings,
             registry=self.registry,
             tls=tls.load(
@@ -117,8 +126,10 @@ class Gateway:
             startup_seconds=limits.startup_seconds,
             results_default=settings.results_default,
         )
-        self.listener = self._listen()
+        self.listener = self._listen(settings.port, "--port")
         self._undo.append(self.listener.close)
+        self.tunnel.serve(self._listen(settings.tunnel_port, "--tunnel-port"))
+        self._undo.append(self.tunnel.listener.close)
         await self._start_services()
         self._tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._keep_house())]
 
@@ -149,15 +160,28 @@ class Gateway:
 
         self._undo.append(close)
 
-    def _listen(self) -> Listener:
-        host, port = self.settings.host, self.settings.port
+    def _make_tunnel(self) -> Tunnel:
+        settings = self.settings
+        authority = open_authority(settings.tls_directory)
+        return Tunnel(
+            self.engine,
+            self.recorder,
+            self.registry,
+            self.dialler,
+            Enrolment(self.directory.catalog, authority, CERTIFICATE_LIFETIME),
+            tls.load_tunnel(settings.tls_directory, authority, [TUNNEL, ENROL]),
+            settings.limits.connect_seconds,
+        )
+
+    def _listen(self, port: int, option: str) -> Listener:
+        host = self.settings.host
         try:
             address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
             return self.engine.listen(address, port)
         except OSError as error:
             raise UnavailableError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}",
-                hint="--port chooses another port; 0 picks a free one",
+                hint=f"{option} chooses another port; 0 picks a free one",
             ) from None
 
     async def _start_services(self) -> None:
@@ -168,19 +192,16 @@ class Gateway:
             )
             await self._http.start()
         if self._index:
-            self._indexing = indexer(settings.state, self._config)
+            self._indexing = indexer(settings.state, self._config, settings.index.text)
             self._indexing.start()
 
     @property
     def ready(self) -> dict[str, str | None]:
-        """The line that tells who waits for it where to go. ``tunnel`` is null until connectors are
-        served.
-        """
-        host = self.listener.host
+        """The line that tells who waits for it where to go."""
         return {
             "event": "ready",
-            "postgres": f"[{host}]:{self.listener.port}" if ":" in host else f"{host}:{self.listener.port}",
-            "tunnel": None,
+            "postgres": _address(self.listener),
+            "tunnel": _address(self.tunnel.listener),
             "http": self._http.url if self._http else None,
             "state": str(self.settings.state),
         }
@@ -250,6 +271,7 @@ class Gateway:
         for task in list(self._arriving):
             task.cancel()
         self.registry.drain()
+        self.tunnel.drain()
         await self._sessions_gone(self.settings.limits.drain_seconds, at_once)
         for session in self.registry:
             session.relay.end("shutdown", SHUTDOWN)
@@ -258,6 +280,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._clients, *self._tasks, return_exceptions=True)
         await self.registry.close()
+        await self.tunnel.stop()
         await self._stop_services()
         self._let_go()
         log.info("stopped")
@@ -296,6 +319,12 @@ def _allow_descriptors(wanted: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < wanted:
         log.warning("few_descriptors", allowed=allowed, wanted=wanted)
+
+
+def _address(listener: Listener) -> str:
+    return (
+        f"[{listener.host}]:{listener.port}" if ":" in listener.host else f"{listener.host}:{listener.port}"
+    )
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

@@ -7,8 +7,9 @@ from urllib.parse import quote
 from sqlalchemy import Engine, create_engine, event
 
 
-def connect(path: Path, *, writer: bool) -> Engine:
-    """An engine on an index file; a writer's creates the file, a reader's fails if it is gone."""
+def connect(path: Path, *, writer: bool, wipe: bool = False) -> Engine:
+    """An engine on an index file; a writer's creates the file, a reader's fails if it is gone.
+    ``wipe``: what is deleted is overwritten."""
     mode = "rwc" if writer else "rw"
     engine = create_engine(
         f"sqlite:///file:{quote(str(path))}?mode={mode}&uri=true", connect_args={"timeout": 30}
@@ -18,7 +19,7 @@ def connect(path: Path, *, writer: bool) -> Engine:
     def _prepare(connection: Any, _record: Any) -> None:
         # The driver's own way of opening transactions leaves SELECT outside of them.
         connection.isolation_level = None
-        for pragma in _WRITER if writer else _READER:
+        for pragma in (*(_WRITER if writer else _READER), *(("secure_delete = ON",) if wipe else ())):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")

@@ -18,6 +18,7 @@ import msgspec
 from pgwitness._core import KIND_RECORDER, KIND_ROSTER, KIND_SESSION_STARTED
 from pgwitness.index import times
 from pgwitness.index.batch import Batch
+from pgwitness.index.discretion import withhold, withhold_event
 from pgwitness.index.rows import to_row
 from pgwitness.index.tape import Damage, TapeFollower, instance
 from pgwitness.index.tracked import Tracked
@@ -28,6 +29,7 @@ from pgwitness.statements.model import (
     SessionEnded,
     SessionEvent,
     SessionStarted,
+    Statement,
     StatementRecorded,
     TransactionSettled,
 )
@@ -143,7 +145,7 @@ class Follower:
             if type(event) is StatementRecorded:
                 statement = event.statement
                 tracked.count(statement)
-                self._batch.add(tracked.number, statement, to_row(tracked.number, statement))
+                self._add(tracked, statement)
             elif type(event) is TransactionSettled:
                 tracked.settle(event)
                 settled.append(event)
@@ -151,6 +153,10 @@ class Follower:
                 self._session_said(tracked, event)
         for event in settled:
             self._batch.settle(tracked.number, event)
+
+    def _add(self, tracked: Tracked, statement: Statement) -> None:
+        kept = withhold(statement, self._writer.text)
+        self._batch.add(tracked.number, kept, to_row(tracked.number, kept))
 
     def _give_up(self, tracked: Tracked, error: Exception) -> None:
         """What it holds is beyond this program: the tape has it, others go on, and it is not kept quiet."""
@@ -170,7 +176,7 @@ class Follower:
             self._batch.withdrawn.append({"number": tracked.number, "last": tracked.last_seq})
             try:
                 for statement in tracked.running():
-                    self._batch.add(tracked.number, statement, to_row(tracked.number, statement))
+                    self._add(tracked, statement)
             except Exception as error:
                 self._give_up(tracked, error)
 
@@ -201,7 +207,7 @@ class Follower:
                     "ordinal": tracked.ordinal(),
                     "at": event.at,
                     "event": name,
-                    "document": _json(event.event),
+                    "document": _json(withhold_event(event.event, self._writer.text)),
                 }
             )
             if name in _PROBLEMS:

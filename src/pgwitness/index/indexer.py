@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pgwitness.errors import ConflictError
+from pgwitness.index.discretion import TEXTS, Text
 from pgwitness.index.follower import Follower, Pace
 from pgwitness.index.location import Location
 from pgwitness.index.opening import log, open_writer
@@ -88,8 +89,9 @@ def _take_only_what_is_left_over() -> None:
 class Indexer:
     """Follows a tape until it is told to stop."""
 
-    def __init__(self, state: Path, *, pace: Pace | None = None) -> None:
+    def __init__(self, state: Path, *, text: Text = "all", pace: Pace | None = None) -> None:
         self._location = Location(state)
+        self._text = text
         self._tape = state / "tape"
         self._pace = pace
         self._stop = threading.Event()
@@ -107,7 +109,7 @@ class Indexer:
 
     def _follow(self) -> None:
         """Fill one index file until ``stop``, or until a rebuild put another one in its place."""
-        path, writer = open_writer(self._location, self._tape)
+        path, writer = open_writer(self._location, self._tape, self._text)
         try:
             follower = Follower(self._tape, writer, self._pace)
             sleep = SHORTEST_SLEEP
@@ -128,6 +130,7 @@ class Indexer:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pgwitness.index.indexer", description="Index a tape.")
     parser.add_argument("--state", type=Path, required=True, help="the gateway's state directory")
+    parser.add_argument("--text", choices=TEXTS, default="all", help="what of statements' texts to keep")
     parser.add_argument("--nice", type=int, default=10, help="how much to yield to others, 0 to 19 (10)")
     options = parser.parse_args(arguments)
     parent = os.getppid()
@@ -135,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Batches are short-lived and without cycles: looking through them for garbage is a tenth of the work.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    indexer = Indexer(options.state)
+    indexer = Indexer(options.state, text=options.text)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: indexer.stop())
     watch_parent(parent, indexer.stop)

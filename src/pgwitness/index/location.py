@@ -10,8 +10,10 @@ import contextlib
 import fcntl
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from pgwitness.errors import ConflictError
 
@@ -29,6 +31,20 @@ class Location:
     def current(self) -> Path | None:
         """The current generation's file, None before there is one."""
         return self.link.resolve() if self.link.exists() else None
+
+    def resume(self) -> int | None:
+        """Position of the tape from which an indexer of the current generation would read on; None when
+        that cannot be said."""
+        if self.current() is None:
+            return None
+        try:
+            with contextlib.closing(
+                sqlite3.connect(f"file:{quote(str(self.link))}?mode=ro", uri=True)
+            ) as file:
+                row = file.execute("SELECT value FROM meta WHERE name = 'resume'").fetchone()
+        except sqlite3.Error:
+            return None
+        return int(row[0]) if row else 0
 
     def next(self) -> Path:
         """Where the next generation goes. What a broken-off rebuild left there is removed."""

@@ -9,24 +9,36 @@ from sqlalchemy.exc import DatabaseError
 
 from pgwitness.index import tables
 from pgwitness.index.database import connect
+from pgwitness.index.discretion import TEXTS, Text
 from pgwitness.index.location import Location
 from pgwitness.index.tape import instance, segments
 from pgwitness.index.tracked import Tracked
 from pgwitness.index.writer import IndexWriter, Resume
 
 
-def open_writer(location: Location, tape: Path) -> tuple[Path, IndexWriter]:
-    """The index file and its writer. If the current index cannot be used: a new one, and the log says why."""
+def open_writer(location: Location, tape: Path, text: Text = "all") -> tuple[Path, IndexWriter]:
+    """The index file and its writer. If the current index cannot be used, or was made with another setting of
+    ``text``: a new one, and the log says why."""
     current = location.current()
-    reason = _unusable(current, tape) if current else None
+    reason = _unusable(current, tape, text) if current else None
     if current is None or reason:
         current = location.next()
-        writer = IndexWriter(current)
+        writer = IndexWriter(current, text)
         location.publish(current)
         if reason:
             log("index_rebuilt", reason=reason, index=current.name)
         return current, writer
-    return current, IndexWriter(current)
+    return current, IndexWriter(current, text)
+
+
+def text_of(location: Location, otherwise: Text) -> Text:
+    """How much of statements' texts the current index holds; ``otherwise`` if there is none to ask."""
+    current = location.current()
+    try:
+        found = _meta(current).get("text") if current else None
+    except DatabaseError:
+        found = None
+    return next((text for text in TEXTS if text == found), otherwise)
 
 
 def log(event: str, **values: str) -> None:
@@ -35,14 +47,17 @@ def log(event: str, **values: str) -> None:
     sys.stderr.flush()
 
 
-def _unusable(current: Path, tape: Path) -> str | None:
+def _unusable(current: Path, tape: Path, text: Text) -> str | None:
     try:
-        schema = _schema(current)
+        meta = _meta(current)
     except DatabaseError as error:
         return f"it cannot be read: {error.orig}"
+    schema = meta.get("schema")
     if schema != str(tables.SCHEMA):
         return f"it has schema {schema or 'none'} and this pgwitness has {tables.SCHEMA}"
-    writer = IndexWriter(current)
+    if meta.get("text") != text:
+        return f"it was made with index.text = {meta.get('text')}, the setting is now {text}"
+    writer = IndexWriter(current, text)
     resume = writer.resume()
     writer.close()
     if resume.position and not _continues(resume, tape):
@@ -66,12 +81,12 @@ def _continues(resume: Resume, tape: Path) -> bool:
     return True  # An old segment was removed: the follower notes that and goes on after it.
 
 
-def _schema(current: Path) -> str | None:
+def _meta(current: Path) -> dict[str, str]:
     engine = connect(current, writer=False)
     try:
         with engine.begin() as connection:
             if not inspect(connection).has_table("meta"):
-                return None
-            return connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "schema"))
+                return {}
+            return {row.name: row.value for row in connection.execute(select(tables.meta))}
     finally:
         engine.dispose()

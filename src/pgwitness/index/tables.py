@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = 2
+SCHEMA = 3
 
 metadata = MetaData()
 
@@ -33,8 +33,8 @@ meta = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""``schema``; ``position``: read up to here; ``resume``: where a restart reads on, in the segment of
-the recorder ``instance``.
+"""``schema``; ``text``: how much of statements' texts is kept; ``position``: read up to here; ``resume``:
+where a restart reads on, in the segment of the recorder ``instance``.
 """
 
 sessions = Table(

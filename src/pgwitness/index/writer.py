@@ -14,6 +14,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from pgwitness.index import tables
 from pgwitness.index.batch import Batch
 from pgwitness.index.database import connect
+from pgwitness.index.discretion import Text
 from pgwitness.index.rows import COLUMNS, TEXT, Row
 
 NAMES_KEPT = 10_000
@@ -38,12 +39,14 @@ class Resume:
 class IndexWriter:
     """The only writer of an index file. Creates its tables when there are none."""
 
-    def __init__(self, path: Path) -> None:
-        self._engine = connect(path, writer=True)
+    def __init__(self, path: Path, text: Text = "all") -> None:
+        self.text: Text = text
+        """How much of statements' texts its rows may hold."""
+        self._engine = connect(path, writer=True, wipe=text != "all")
         with self.transaction() as connection:
             if not inspect(connection).has_table("meta"):
                 tables.metadata.create_all(connection)
-                _put(connection, schema=str(tables.SCHEMA))
+                _put(connection, schema=str(tables.SCHEMA), text=text)
             self._last_text = connection.scalar(select(func.max(tables.texts.c.number))) or 0
         self._names: dict[str, int] = {}
         self._texts: dict[str, int] = {}

@@ -110,7 +110,7 @@ def _why_not(statement: Statement) -> str | None:
             statement.status, "did not finish while it was recorded"
         )
     if statement.truncated:
-        return "not whole here: its text or its values are too long, the tape has them"
+        return "not whole here: its text or its values are too long for the index or kept out of it"
     if statement.copy is not None:
         copy = statement.copy
         return f"COPY {copy.direction}, {copy.rows} rows, {copy.bytes} bytes: the data are on the tape"

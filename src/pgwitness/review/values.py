@@ -52,7 +52,7 @@ def pieces(
     at = 0
     for start, end in _placeholders(sql):
         number = int(sql[start + 1 : end])
-        if 1 <= number <= len(parameters):
+        if 1 <= number <= len(parameters) and parameters[number - 1].encoding != "withheld":
             found += [(sql[at:start], False), (render(parameters[number - 1]), True)]
             at = end
     return [*found, (sql[at:], False)]

@@ -22,7 +22,8 @@ class Parameter(Struct, gc=False):
     in, None if the client left it to the server and never asked."""
     value: str | None
     format: Literal["text", "binary"]
-    encoding: Literal["hex"] | UnsetType = UNSET
+    encoding: Literal["hex", "withheld"] | UnsetType = UNSET
+    """``withheld``: the setting ``index.text`` keeps values out of the index; ``value`` says nothing."""
 
 
 class Transaction(Struct, gc=False):
