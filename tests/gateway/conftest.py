@@ -155,6 +155,7 @@ async def make_gateway(state: Path) -> AsyncIterator[MakeGateway]:
     async def make(**settings: Any) -> AsyncIterator[Running]:
         given = {
             "port": 0,
+            "tunnel_port": 0,
             "limits": {"drain_seconds": 2},
             "tape": {"segment_bytes": 4 << 20},
             **settings,

@@ -172,4 +172,5 @@ async def test_the_ready_line(make_gateway: Any) -> None:
     async with make_gateway() as running:
         ready = running.gateway.ready
         assert ready["event"] == "ready" and ready["postgres"] == f"127.0.0.1:{running.port}"
-        assert ready["tunnel"] is None and ready["state"] == str(running.settings.state)
+        assert ready["tunnel"] == f"127.0.0.1:{running.gateway.tunnel.listener.port}"
+        assert ready["state"] == str(running.settings.state)

@@ -175,7 +175,7 @@ async def test_abstract_socket(running: Any) -> None:
     server = await asyncio.start_unix_server(serve, f"\0{name}/.s.PGSQL.5432")
     connection = dataclasses.replace(running.catalog.connections.get("shop"), host=f"@{name}", port="5432")
     with pytest.raises(UpstreamError, match="57P03 reached"):
-        await running.gateway._house.dialler.open(connection, "shop", 0, {}, 0)
+        await running.gateway.dialler.open(connection, "shop", 0, {}, 0)
     server.close()
 
 

@@ -30,9 +30,7 @@ def gateway(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     host: Annotated[str | None, typer.Option(help="Address for PostgreSQL clients.")] = None,
     port: Annotated[int | None, typer.Option(help="Port for PostgreSQL clients; 0 picks a free one.")] = None,
-    tunnel_port: Annotated[
-        int | None, typer.Option(help="Port for connectors; nothing listens there yet.")
-    ] = None,
+    tunnel_port: Annotated[int | None, typer.Option(help="Port for connectors; 0 picks a free one.")] = None,
     http_host: Annotated[str | None, typer.Option(help="Address of the API.")] = None,
     http_port: Annotated[int | None, typer.Option(help="Port of the API; 0 picks a free one.")] = None,
 ) -> None:

@@ -110,7 +110,9 @@ def _response(error: Exception, connection: str | None) -> bytes | None:
 def client_view(error: UpstreamError, connection: str) -> UpstreamUnreachable:
     """The connection's name and the kind of trouble: no addresses, no users, not the server's words."""
     cause = error.last or error
-    if not isinstance(cause, ServerRefusedError):
+    if cause.trouble is not None:
+        trouble = cause.trouble
+    elif not isinstance(cause, ServerRefusedError):
         trouble = "PostgreSQL cannot be reached"
     elif cause.error.sqlstate.startswith(_INVALID_AUTHORIZATION):
         trouble = "PostgreSQL refuses the registered credentials"

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import threading
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,6 +56,8 @@ class LiveSession:
     """Ours: what the client was given to cancel with."""
     connector: str | None
     """Who dialled the server; None: the gateway did."""
+    lease: int
+    """Which time online of that connector the session came through; 0: none."""
     cancel: Callable[[], Awaitable[None]]
     """Ask the server to stop what the session does. Raises UpstreamError."""
     relay: Relay
@@ -117,6 +119,7 @@ class Registry:
         self._places = 0
         self._sessions: dict[uuid.UUID, LiveSession] = {}
         self._by_pid: defaultdict[int, list[LiveSession]] = defaultdict(list)
+        self._by_lease: Counter[int] = Counter()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,6 +143,7 @@ class Registry:
     def add(self, session: LiveSession) -> None:
         self._sessions[session.id] = session
         self._by_pid[session.pid].append(session)
+        self._by_lease[session.lease] += 1
         if self._draining:  # it was on its way in when the drain began
             session.relay.drain("shutdown", SHUTDOWN)
 
@@ -150,6 +154,9 @@ class Registry:
         same.remove(session)
         if not same:
             del self._by_pid[session.pid]
+        self._by_lease[session.lease] -= 1
+        if not self._by_lease[session.lease]:
+            del self._by_lease[session.lease]
 
     def __iter__(self) -> Iterator[LiveSession]:
         return iter(list(self._sessions.values()))
@@ -164,6 +171,10 @@ class Registry:
             if hmac.compare_digest(session.key, key):
                 found = session
         return found
+
+    def through(self, lease: int) -> int:
+        """How many sessions came through that time online of a connector."""
+        return self._by_lease[lease]
 
     # what happens to a session from outside
 
@@ -202,6 +213,24 @@ class Registry:
         await asyncio.wait({cancelling}, timeout=STATEMENT_STOP_SECONDS)
         while not session.relay.idle and self._loop.time() < deadline:  # noqa: ASYNC110 no event of the core
             await asyncio.sleep(0.01)
+
+    async def end_through(self, lease: int, why: str) -> None:
+        """End what came through a connector that may not be one any more; returns once it has ended, or has
+        had its time to."""
+        for session in self:
+            if session.lease == lease:
+                self.end_killed(session, "gateway", why)
+        deadline = self._loop.time() + 2 * STATEMENT_STOP_SECONDS
+        while self.through(lease) and self._loop.time() < deadline:  # noqa: ASYNC110 no event of the core
+            await asyncio.sleep(0.01)
+
+    def end_lost(self, lease: int, last_words: bytes, detail: str) -> None:
+        """End what came through a connector that is gone. What has ended by itself says so."""
+        for session in self:
+            if session.lease == lease and not session.ending:
+                session.ending = True
+                session.end_detail = detail
+                session.relay.end("interrupted", last_words)
 
     def end_idle(self, limit: float) -> None:
         """End the sessions that were quiet for longer than ``limit`` seconds."""

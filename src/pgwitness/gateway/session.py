@@ -19,15 +19,16 @@ import structlog
 from pgwitness._core import Engine, Relay, SessionTape, Stream, StreamError, TapeError
 from pgwitness.catalog.models import Connection
 from pgwitness.errors import NotSupported, RecordUnwritable
-from pgwitness.gateway import arrival, login
+from pgwitness.gateway import arrival, login, tunnel
 from pgwitness.gateway.arrival import NotPostgresError, Plaintext
 from pgwitness.gateway.recorder import Recorder, encode, new_session_id, session_end
 from pgwitness.gateway.refusals import Attempt, tell
 from pgwitness.gateway.registry import LiveSession, Registry, farewell
 from pgwitness.gateway.tls import ServerTls
+from pgwitness.gateway.tunnel import Tunnel
 from pgwitness.identity.directory import Directory, Principal
 from pgwitness.identity.tokens import redacted
-from pgwitness.upstream.dialling import Dialler, Upstream
+from pgwitness.upstream.dialling import Upstream
 from pgwitness.upstream.openings import Openings
 from pgwitness.wire import codec, startup
 from pgwitness.wire.startup import CancelRequest, StartupMessage, printable
@@ -48,7 +49,7 @@ class House:
     engine: Engine
     recorder: Recorder
     directory: Directory
-    dialler: Dialler
+    tunnel: Tunnel
     openings: Openings
     registry: Registry
     tls: ServerTls
@@ -140,7 +141,7 @@ async def _open(
             hint="An administrator can allow it for this connection.",
         )
     with house.openings.dialling(connection.user, database) as opening:
-        upstream = await house.dialler.open(
+        upstream = await house.tunnel.open(
             connection, database, message.agreed_minor, message.parameters, stream.worker
         )
         opening.opened(upstream.greeting.pid, upstream.address)
@@ -198,6 +199,7 @@ async def _begin(
             results=results,
             tape_farewell=_UNRECORDABLE,
             protocol_farewell=_MALFORMED,
+            lost_farewell=tunnel.lost(upstream.connector) if upstream.connector is not None else None,
         )
     except BaseException as error:
         _record_end(tape, str(session), "client_lost", str(error) or type(error).__name__)
@@ -214,6 +216,7 @@ async def _begin(
         pid=greeting.pid,
         key=key,
         connector=upstream.connector,
+        lease=upstream.lease,
         cancel=upstream.cancel,
         relay=relay,
         tape=tape,
@@ -286,8 +289,10 @@ async def _attend(house: House, session: LiveSession) -> None:
         session.relay.end("panic")
         _end_of(session, "panic", str(error), session.relay)
     else:
-        detail = end.detail or session.end_detail
-        _record_end(session.tape, str(session.id), end.reason, detail, end.client_bytes, end.server_bytes)
+        reason, detail = end.reason, end.detail or session.end_detail
+        if reason == "server_lost" and session.connector is not None:
+            reason, detail = "interrupted", f'connector "{session.connector}": {detail}'
+        _record_end(session.tape, str(session.id), reason, detail, end.client_bytes, end.server_bytes)
     finally:
         house.registry.remove(session)
         house.registry.leave_place()

@@ -81,6 +81,10 @@ class Directory:
         self._used: dict[str, datetime] = {}
         self._used_noted_at = datetime.now(UTC)
 
+    @property
+    def catalog(self) -> Catalog:
+        return self._catalog
+
     def login_material(self, name: str) -> LoginMaterial:
         """For any name: one that is unknown gets a salt that is its own and stays, and no verifiers."""
         account = self._account(name)

@@ -40,6 +40,8 @@ class Upstream:
     """Ask the server to stop what the session does; returns when it took notice. Raises UpstreamError."""
     connector: str | None = None
     """Who dialled it; None: we did."""
+    lease: int = 0
+    """Which time online of that connector it came through; 0: none."""
 
 
 class Dialler:

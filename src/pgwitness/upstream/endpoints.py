@@ -51,6 +51,8 @@ class UpstreamError(Exception):
     """Whether the server may say yes to the other kind of connection."""
     last: UpstreamError | None = None
     """Of a failure at several addresses: what happened at the last one."""
+    trouble: str | None = None
+    """What a client may read of it, where that is more than usual."""
 
 
 class MisconfiguredError(UpstreamError):

@@ -1,0 +1,1 @@
+"""What both ends of the tunnel share: messages on streams of the core (docs/tunnel.md)."""
