@@ -168,7 +168,7 @@ def store(
     return header + body
 
 
-def parse_header(stored: bytes) -> Header:
+def parse_header(stored: bytes | memoryview) -> Header:
     """Raises RecordBroken."""
     if len(stored) < HEADER_BYTES:
         raise RecordBroken("it is cut off")
@@ -182,26 +182,26 @@ def parse_header(stored: bytes) -> Header:
     return Header(compression, encryption, session, n, length, nonce)
 
 
-def load(stored: bytes, keys: Keys | None) -> bytes:
+def load(stored: bytes | memoryview, keys: Keys | None) -> bytes:
     """The plain form. Raises RecordBroken, also when it is encrypted and there are no keys."""
     header = parse_header(stored)
-    body = stored[HEADER_BYTES:]
+    body: bytes | memoryview = stored[HEADER_BYTES:]
     if header.encryption == AES_256_GCM:
         if keys is None:
             raise RecordBroken("it is encrypted, and its session's secret is not here")
         if len(body) < _TAG:
             raise RecordBroken("it is cut off")
         try:
-            body = AESGCM(keys.encryption).decrypt(header.nonce, body, stored[:HEADER_BYTES])
+            body = AESGCM(keys.encryption).decrypt(header.nonce, body, bytes(stored[:HEADER_BYTES]))
         except InvalidTag:
             raise RecordBroken("its session's secret does not open it") from None
-    plain = _unpack(body, header.length) if header.compression == ZSTD else body
+    plain = _unpack(body, header.length) if header.compression == ZSTD else bytes(body)
     if len(plain) != header.length:
         raise RecordBroken("it does not have the length that it says")
     return plain
 
 
-def _unpack(body: bytes, length: int) -> bytes:
+def _unpack(body: bytes | memoryview, length: int) -> bytes:
     """No more than ``length`` bytes, whatever is packed in there."""
     unpacker = zstd.ZstdDecompressor()
     try:

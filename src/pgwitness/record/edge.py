@@ -29,19 +29,28 @@ class Edge:
 
     def add(self, entry: bytes) -> int:
         """Append an entry; its index."""
-        index = self.size
-        self.size += 1
+        index = self.add_leaf(leaf_hash(entry))
         self._bundle.append(entry)
         if len(self._bundle) == TILE_WIDTH:
             path = self._layout.bundle(index // TILE_WIDTH)
             self._bundles[path] = pack(self._bundle)
             self.completed.append(path)
             self._bundle = []
-        self._push(0, leaf_hash(entry), index // TILE_WIDTH)
         return index
 
-    def take(self) -> tuple[dict[Path, bytes], dict[Path, bytes]]:
+    def add_leaf(self, leaf: bytes) -> int:
+        """Append to the tree only; the index."""
+        index = self.size
+        self.size += 1
+        self._push(0, leaf, index // TILE_WIDTH)
+        return index
+
+    def take(self, *, partial: bool = True) -> tuple[dict[Path, bytes], dict[Path, bytes]]:
         """Bundles and tiles to write for the tree as it is now, that changed since the last time."""
+        if not partial:
+            taken = self._bundles, self._tiles
+            self._bundles, self._tiles = {}, {}
+            return taken
         if self._changed and self._bundle:
             path = self._layout.bundle(self.size // TILE_WIDTH, len(self._bundle))
             self._bundles[path] = pack(self._bundle)

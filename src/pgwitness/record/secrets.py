@@ -26,6 +26,7 @@ class Secrets:
         files: Files | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        self._layout = layout
         self._directory = layout.secrets
         self._files = files or Files()
         self._random = random
@@ -36,7 +37,7 @@ class Secrets:
         """A new secret and its slot. Nothing may rely on it before ``sync``. Raises OSError."""
         slot = self._count() if self._next is None else self._next
         secret = self.new()
-        path, offset = self._place(slot)
+        path, offset = slot_place(self._layout, slot)
         if offset == 0:
             ensure_directory(self._files, self._directory)
         with opened(self._files, path) as descriptor:
@@ -60,7 +61,7 @@ class Secrets:
 
     def get(self, slot: int, session: bytes) -> bytes | None:
         """None if it was destroyed, or is not in this copy of the record."""
-        path, offset = self._place(slot)
+        path, offset = slot_place(self._layout, slot)
         try:
             with path.open("rb") as file:
                 file.seek(offset)
@@ -73,15 +74,11 @@ class Secrets:
         """Overwrite it, durably. False if it is not there (any more). Raises OSError."""
         if self.get(slot, session) is None:
             return False
-        path, offset = self._place(slot)
+        path, offset = slot_place(self._layout, slot)
         with opened(self._files, path) as descriptor:
             self._files.write(descriptor, bytes(_HELD), offset)
             self._files.sync(descriptor)
         return True
-
-    def _place(self, slot: int) -> tuple[Path, int]:
-        path = self._directory / f"{slot // SLOTS_A_FILE:010}"
-        return path, slot % SLOTS_A_FILE * SLOT_BYTES
 
     def _count(self) -> int:
         """Slots there are, a torn one included: it is never used."""
@@ -90,3 +87,8 @@ class Secrets:
             return 0
         size = (self._directory / names[-1]).stat().st_size
         return int(names[-1]) * SLOTS_A_FILE + -(-size // SLOT_BYTES)
+
+
+def slot_place(layout: Layout, slot: int) -> tuple[Path, int]:
+    """The file of a slot, and the offset in it."""
+    return layout.secrets / f"{slot // SLOTS_A_FILE:010}", slot % SLOTS_A_FILE * SLOT_BYTES
