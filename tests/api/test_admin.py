@@ -160,7 +160,7 @@ def test_a_check_without_a_gateway_says_so(local: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/connections", "/identities", "/tokens", "/audit", "/sessions", "/statements"]
+    "path", ["/connections", "/connectors", "/identities", "/tokens", "/audit", "/sessions", "/statements"]
 )
 def test_from_afar_nothing_is_seen_without_a_token(remote: httpx.Client, path: str) -> None:
     assert problem(remote.get(path), 401)["kind"] == "unauthenticated"

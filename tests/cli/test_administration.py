@@ -101,6 +101,31 @@ def test_passwords_come_from_where_nobody_sees_them(pgwitness: Pgwitness, tmp_pa
     assert stored_passwords(tmp_path / "state") == [None, "hunter2", "hunter2", None]
 
 
+def test_a_connector_from_invitation_to_removal(pgwitness: Pgwitness) -> None:
+    added = pgwitness("connector", "add", "east", "--ttl", "15m")
+    token = added.out.strip()
+    assert token.startswith("pgwj_") and "\n" not in token and token not in added.err
+    assert "--join TOKEN" in added.err
+    again = pgwitness("connector", "add", "east")
+    assert (again.code, again.err.splitlines()[1]) == (
+        1,
+        "hint: if it has to join anew: pgwitness connector rejoin east",
+    )
+    assert pgwitness("connector", "rejoin", "east").out.strip() not in ("", token)
+    (listed,) = pgwitness.json("connector", "list")  # type: ignore[misc]
+    assert (listed["state"], listed["sessions"], listed["software"]) == ("invited", 0, None)
+    assert token not in pgwitness("connector", "list", "--format", "csv").out
+    through = pgwitness("connection", "add", "orders", *SERVER, "--connector", "east")
+    assert "THROUGH" in through.out and "east" in through.out
+    assert "orders" in pgwitness("connector", "show", "east").out
+    assert pgwitness("connection", "update", "orders", "--connector", "west").code == 1
+    removed = pgwitness("connector", "remove", "east")
+    assert removed.code == 0 and "Connection orders still names it" in removed.err
+    assert pgwitness.json("connection", "show", "orders")["connectors"] == ["east"]  # type: ignore[index]
+    assert pgwitness("connection", "update", "orders", "--connector", "none").code == 0
+    assert pgwitness.json("connection", "show", "orders")["connectors"] == []  # type: ignore[index]
+
+
 def stored_passwords(state: Path) -> list[str | None]:
     from pgwitness.api.services import open_catalog
     from pgwitness.config import Settings
@@ -126,7 +151,13 @@ def test_updates_keep_what_is_not_named(pgwitness: Pgwitness) -> None:
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl", "csv"])
 def test_every_listing_has_every_format(pgwitness: Pgwitness, format: str) -> None:
-    for listing in (("connection", "list"), ("identity", "list"), ("token", "list"), ("audit",)):
+    for listing in (
+        ("connection", "list"),
+        ("connector", "list"),
+        ("identity", "list"),
+        ("token", "list"),
+        ("audit",),
+    ):
         done = pgwitness(*listing, "--format", format)
         assert done.code == 0, done.err
         assert done.out == ("[]\n" if format == "json" else "")
@@ -165,6 +196,12 @@ def test_a_table_cannot_steer_the_terminal(pgwitness: Pgwitness) -> None:
         (("connection", "add", "x"), 2, "Missing"),
         (("connection", "nonsense"), 2, "No such command"),
         (("nonsense",), 2, "No such command"),
+        (("connection", "add", "x", *SERVER, "--connector", "no"), 1, "there is no connector 'no'"),
+        (("connection", "add", "x", *SERVER, "--connector", ","), 2, "names no connector"),
+        (("connector", "add", "a/b"), 2, "'a/b' cannot be the name of a connector"),
+        (("connector", "add", "x", "--ttl", "never"), 2, "a join token expires"),
+        (("connector", "rejoin", "x"), 1, "there is no connector 'x'"),
+        (("connector", "remove", "x"), 1, "there is no connector 'x'"),
         (("token", "issue", "nobody"), 1, "there is no identity 'nobody'"),
         (("token", "issue", "nobody", "--ttl", "soon"), 2, "'soon' is not a lifetime"),
         (("identity", "add", "x", "--connections", "none"), 1, "there is no connection 'none'"),

@@ -47,6 +47,9 @@ class ConnectionChange(_Request):
         None, description="bytes of results recorded; -1: all, 0: none, null: as the gateway"
     )
     replication: bool | None = None
+    connectors: list[str] | None = Field(
+        None, description="names of the connectors that dial it; none: the gateway dials it itself"
+    )
 
     def fields(self) -> dict[str, Any]:
         """What was given, as the catalog takes it."""
@@ -62,7 +65,7 @@ class ConnectionChange(_Request):
         return given
 
 
-_NEVER_NULL = {"host", "port", "database", "user", "sslmode", "also_databases", "replication"}
+_NEVER_NULL = {"host", "port", "database", "user", "sslmode", "also_databases", "replication", "connectors"}
 
 
 class ConnectionNew(ConnectionChange):
@@ -91,6 +94,7 @@ class ConnectionView(BaseModel):
     also_databases: NameList
     results: int | None
     replication: bool
+    connectors: list[str]
     created_at: datetime
 
 
@@ -160,6 +164,7 @@ def connection_view(connection: Connection) -> ConnectionView:
         also_databases=_listed(connection.also_databases),
         results=connection.results,
         replication=connection.replication,
+        connectors=list(connection.connectors),
         created_at=connection.created_at,
     )
 

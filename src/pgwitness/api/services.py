@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pgwitness.catalog.models import Secret
+from pgwitness.catalog.outbox import Outbox
 from pgwitness.catalog.secrets import open_box
 from pgwitness.catalog.store import Catalog
 from pgwitness.config import Settings
+from pgwitness.errors import UnavailableError
 from pgwitness.identity.directory import Directory
 from pgwitness.index.store import IndexReader
 
 _log = logging.getLogger(__name__)
+
+READ = "read."
+"""How the actions of readers begin."""
 
 
 class LiveSessions(Protocol):
@@ -29,6 +34,14 @@ class LiveSessions(Protocol):
         """End a session, in the name of ``by``; False if there is none of that id."""
 
 
+class OnlineConnectors(Protocol):
+    """The connectors that a running gateway talks to. May be called from any thread."""
+
+    def list(self) -> list[dict[str, Any]]:
+        """Each: ``connector``, ``address``, ``software``, ``allow``, ``online_since``, ``draining``,
+        ``sessions``."""
+
+
 @dataclass
 class Services:
     """Shared by the applications of one process."""
@@ -39,22 +52,45 @@ class Services:
     index: IndexReader
     live: LiveSessions | None = None
     """None: no gateway runs in this process."""
+    online: OnlineConnectors | None = None
+    """None: as for ``live``."""
     record_event: Callable[[dict[str, Any]], None] | None = None
-    """Puts an event of the gateway on the tape. Then the tape also tells who administered what."""
+    """Puts an event of the gateway on the tape: the tape tells who administered and read what. None: the next
+    gateway on this state directory does."""
     postgres_address: tuple[str, int] | None = None
     """Where the gateway serves PostgreSQL clients."""
 
     def __post_init__(self) -> None:
+        outbox = Outbox(self.settings.state)
+        self._record = self.record_event or outbox.put
+        self.catalog.observe(self._record_deed)
         if self.record_event is not None:
-            self.catalog.observe(self._record_change)
+            try:
+                outbox.deliver(self.record_event)
+            except OSError as error:
+                _log.error("what was done without a gateway is not on the tape yet: %s", error)
 
-    def _record_change(self, change: dict[str, Any]) -> None:
-        """The change is made and in the audit by now, so that a tape which refuses must not make it
-        look undone.
+    def note_reading(self, actor: str, action: str, subject: str, **details: Any) -> None:
+        """Have it on record that somebody reads a session's content, before they get it. Raises
+        UnavailableError: who cannot be recorded reads nothing.
         """
-        assert self.record_event is not None
         try:
-            self.record_event({"event": "administered", **change})
+            self.catalog.log(actor, READ + action, subject, **details)
+        except OSError as error:
+            raise UnavailableError(
+                f"the record cannot note who reads it, so it is not shown: {error}",
+                hint="make room on the disk of the state directory",
+            ) from None
+
+    def _record_deed(self, deed: dict[str, Any]) -> None:
+        """A change is made and in the audit by now, so that a tape which refuses must not make it look undone.
+        A reading has yet to begin.
+        """
+        if deed["action"].startswith(READ):
+            self._record({"event": "record_read", **deed})
+            return
+        try:
+            self._record({"event": "administered", **deed})
         except OSError as error:
             _log.error("an administrative change is in the audit, but not on the tape: %s", error)
 

@@ -19,6 +19,7 @@ from pgwitness.errors import InvalidError, UnavailableError, WitnessError
 
 COMMANDS = {
     "gateway": "gateway",
+    "connector": "connector",
     "connection": "connection",
     "identity": "identity",
     "token": "token",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pgwitness.cli.options import Config, State, client, parse_list
+from pgwitness.cli.options import Config, State, client, parse_list, spread
 from pgwitness.cli.output import Column, Format, FormatOption, detail, listing, moment, names, note, yes
 from pgwitness.errors import InvalidError
 
@@ -36,56 +37,93 @@ _TLS, _PASSWORD = "TLS to the server", "Password of the user, never as an argume
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the connection: what clients give as the database.")
 ]
-Host = Annotated[
-    str | None, typer.Option("--host", help="Name, address or socket directory; several with commas.")
-]
-Port = Annotated[
-    str | None, typer.Option("--port", help="Port; one for each host, or one for all. Default 5432.")
-]
-Database = Annotated[str | None, typer.Option("--database", help="Database that clients get.")]
-User = Annotated[str | None, typer.Option("--user", help="PostgreSQL role that the gateway logs in as.")]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read it from standard input.", rich_help_panel=_PASSWORD)
-]
-PasswordEnv = Annotated[
-    str | None,
-    typer.Option("--password-env", help="Read it from this environment variable.", rich_help_panel=_PASSWORD),
-]
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option("--password-file", help="Read it from the first line of a file.", rich_help_panel=_PASSWORD),
-]
-Mode = Annotated[
-    SslMode | None, typer.Option("--sslmode", help="As in libpq. Default prefer.", rich_help_panel=_TLS)
-]
-RootCertificate = Annotated[
-    Path | None,
-    typer.Option(
-        "--sslrootcert", help="PEM file of the authority that vouches for it.", rich_help_panel=_TLS
-    ),
-]
-Certificate = Annotated[
-    Path | None, typer.Option("--sslcert", help="PEM file of a client certificate.", rich_help_panel=_TLS)
-]
-Key = Annotated[
-    Path | None, typer.Option("--sslkey", help="PEM file of its key, stored encrypted.", rich_help_panel=_TLS)
-]
-AlsoDatabases = Annotated[
-    str | None,
-    typer.Option(
-        "--also-databases", metavar="A,B|any", help="Further databases, reached as CONNECTION/DATABASE."
-    ),
-]
-Results = Annotated[
-    str | None,
-    typer.Option("--results", metavar="none|BYTES|all", help="Result data to record for each statement."),
-]
-Timeout = Annotated[
-    int | None, typer.Option("--connect-timeout", metavar="SECONDS", help="Time to reach it and log in.")
-]
-Replication = Annotated[
-    Switch | None, typer.Option("--replication", help="Whether clients may start replication. Default off.")
-]
+Host = typer.Option("--host", help="Name, address or socket directory; several with commas.")
+Database = typer.Option("--database", help="Database that clients get.")
+User = typer.Option("--user", help="PostgreSQL role to log in as.")
+
+
+@dataclass(frozen=True)
+class Details:
+    """The options that ``add`` and ``update`` share."""
+
+    port: Annotated[
+        str | None, typer.Option("--port", help="Port; one for each host, or one for all. Default 5432.")
+    ] = None
+    connector: Annotated[
+        str | None,
+        typer.Option(
+            "--connector",
+            metavar="A,B|none",
+            help="Connectors that dial it, sharing the load. none, the default: the gateway dials it itself.",
+        ),
+    ] = None
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read it from standard input.", rich_help_panel=_PASSWORD)
+    ] = False
+    password_env: Annotated[
+        str | None,
+        typer.Option(
+            "--password-env", help="Read it from this environment variable.", rich_help_panel=_PASSWORD
+        ),
+    ] = None
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file", help="Read it from the first line of a file.", rich_help_panel=_PASSWORD
+        ),
+    ] = None
+    sslmode: Annotated[
+        SslMode | None, typer.Option("--sslmode", help="As in libpq. Default prefer.", rich_help_panel=_TLS)
+    ] = None
+    sslrootcert: Annotated[
+        Path | None,
+        typer.Option(
+            "--sslrootcert", help="PEM file of the authority that vouches for it.", rich_help_panel=_TLS
+        ),
+    ] = None
+    sslcert: Annotated[
+        Path | None,
+        typer.Option("--sslcert", help="PEM file of a client certificate.", rich_help_panel=_TLS),
+    ] = None
+    sslkey: Annotated[
+        Path | None,
+        typer.Option("--sslkey", help="PEM file of its key, stored encrypted.", rich_help_panel=_TLS),
+    ] = None
+    also_databases: Annotated[
+        str | None,
+        typer.Option(
+            "--also-databases", metavar="A,B|any", help="Further databases, reached as CONNECTION/DATABASE."
+        ),
+    ] = None
+    results: Annotated[
+        str | None,
+        typer.Option("--results", metavar="none|BYTES|all", help="Result data to record for each statement."),
+    ] = None
+    connect_timeout: Annotated[
+        int | None,
+        typer.Option("--connect-timeout", metavar="SECONDS", help="Time to reach it and log in."),
+    ] = None
+    replication: Annotated[
+        Switch | None,
+        typer.Option("--replication", help="Whether clients may start replication. Default off."),
+    ] = None
+
+    def body(self, **more: str | None) -> dict[str, Any]:
+        """The API's document of what was given. Raises InvalidError."""
+        given = {
+            "port": self.port,
+            "connectors": _connectors(self.connector),
+            "password": _password(self.password_stdin, self.password_env, self.password_file),
+            "sslmode": self.sslmode,
+            "sslrootcert": _read(self.sslrootcert),
+            "sslcert": _read(self.sslcert),
+            "sslkey": _read(self.sslkey),
+            "also_databases": None if self.also_databases is None else parse_list(self.also_databases),
+            "results": _results(self.results),
+            "connect_timeout": self.connect_timeout,
+            "replication": None if self.replication is None else self.replication is Switch.on,
+        }
+        return {name: value for name, value in {**more, **given}.items() if value is not None}
 
 
 def register(parent: typer.Typer) -> None:
@@ -93,25 +131,13 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("add")
+@spread
 def add(
     name: Name,
-    host: Annotated[
-        str, typer.Option("--host", help="Name, address or socket directory; several with commas.")
-    ],
-    database: Annotated[str, typer.Option("--database", help="Database that clients get.")],
-    user: Annotated[str, typer.Option("--user", help="PostgreSQL role that the gateway logs in as.")],
-    port: Port = None,
-    password_stdin: PasswordStdin = False,
-    password_env: PasswordEnv = None,
-    password_file: PasswordFile = None,
-    sslmode: Mode = None,
-    sslrootcert: RootCertificate = None,
-    sslcert: Certificate = None,
-    sslkey: Key = None,
-    also_databases: AlsoDatabases = None,
-    results: Results = None,
-    connect_timeout: Timeout = None,
-    replication: Replication = None,
+    host: Annotated[str, Host],
+    database: Annotated[str, Database],
+    user: Annotated[str, User],
+    details: Details,
     format: FormatOption = Format.table,
     state: State = None,
     config: Config = None,
@@ -120,23 +146,9 @@ def add(
 
     Example: pgwitness connection add orders --host db --database shop --user app --password-stdin
     """
-    body = _fields(
-        host=host,
-        port=port,
-        database=database,
-        user=user,
-        password=_password(password_stdin, password_env, password_file),
-        sslmode=sslmode,
-        sslrootcert=_read(sslrootcert),
-        sslcert=_read(sslcert),
-        sslkey=_read(sslkey),
-        also_databases=also_databases,
-        results=results,
-        connect_timeout=connect_timeout,
-        replication=replication,
-    )
+    body = details.body(name=name, host=host, database=database, user=user)
     with client(state, config) as api:
-        added = api.post("/connections", body | {"name": name})
+        added = api.post("/connections", body)
     detail(added, _DETAIL, format)
     if format is Format.table:
         note(
@@ -147,26 +159,17 @@ def add(
 
 
 @app.command("update")
+@spread
 def update(
     name: Name,
-    host: Host = None,
-    port: Port = None,
-    database: Database = None,
-    user: User = None,
-    password_stdin: PasswordStdin = False,
-    password_env: PasswordEnv = None,
-    password_file: PasswordFile = None,
+    *,
+    host: Annotated[str | None, Host] = None,
+    database: Annotated[str | None, Database] = None,
+    user: Annotated[str | None, User] = None,
+    details: Details,
     no_password: Annotated[
         bool, typer.Option("--no-password", help="Forget the stored one.", rich_help_panel=_PASSWORD)
     ] = False,
-    sslmode: Mode = None,
-    sslrootcert: RootCertificate = None,
-    sslcert: Certificate = None,
-    sslkey: Key = None,
-    also_databases: AlsoDatabases = None,
-    results: Results = None,
-    connect_timeout: Timeout = None,
-    replication: Replication = None,
     format: FormatOption = Format.table,
     state: State = None,
     config: Config = None,
@@ -175,24 +178,9 @@ def update(
 
     Example: pgwitness connection update orders --password-stdin < new-password
     """
-    password = _password(password_stdin, password_env, password_file)
-    if no_password and password is not None:
+    body = details.body(host=host, database=database, user=user)
+    if no_password and "password" in body:
         raise InvalidError("--no-password together with a password")
-    body = _fields(
-        host=host,
-        port=port,
-        database=database,
-        user=user,
-        password=password,
-        sslmode=sslmode,
-        sslrootcert=_read(sslrootcert),
-        sslcert=_read(sslcert),
-        sslkey=_read(sslkey),
-        also_databases=also_databases,
-        results=results,
-        connect_timeout=connect_timeout,
-        replication=replication,
-    )
     if no_password:
         body["password"] = None
     with client(state, config) as api:
@@ -256,21 +244,19 @@ def _path(name: str) -> str:
     return path("connections", name)
 
 
-def _fields(**given: Any) -> dict[str, Any]:
-    """The API's document of what was given."""
-    fields = {name: value for name, value in given.items() if value is not None}
-    if "also_databases" in fields:
-        fields["also_databases"] = parse_list(fields["also_databases"])
-    if "replication" in fields:
-        fields["replication"] = fields["replication"] is Switch.on
-    if "results" in fields:
-        fields["results"] = _results(fields["results"])
-    return fields
+def _connectors(text: str | None) -> list[str] | None:
+    """Their names; an empty list for ``none``. Raises InvalidError."""
+    if text is None or text == "none":
+        return None if text is None else []
+    named = parse_list(text)
+    if not named or isinstance(named, str):
+        raise InvalidError(f"--connector {text!r} names no connector", hint="--connector A,B or none")
+    return named
 
 
-def _results(text: str) -> int:
-    if text in ("none", "all"):
-        return 0 if text == "none" else -1
+def _results(text: str | None) -> int | None:
+    if text in (None, "none", "all"):
+        return {"none": 0, "all": -1}.get(str(text))
     if not (text.isascii() and text.isdigit()):
         raise InvalidError(f"--results {text!r} is neither none, nor all, nor a number of bytes")
     return int(text)
@@ -319,6 +305,7 @@ def _recorded_results(connection: dict[str, Any]) -> str:
 _COLUMNS = (
     Column("NAME", "name", style="bold"),
     Column("SERVER", _server),
+    Column("THROUGH", lambda each: names(each["connectors"]) or "gateway"),
     Column("DATABASE", "database"),
     Column("USER", "user"),
     Column("SSLMODE", "sslmode"),
@@ -328,7 +315,7 @@ _COLUMNS = (
     Column("CREATED", lambda each: moment(each["created_at"])),
 )
 _DETAIL = (
-    *_COLUMNS[:6],
+    *_COLUMNS[:7],
     Column("AUTHORITY", lambda each: yes(each["sslrootcert"])),
     Column("CERTIFICATE", lambda each: yes(each["sslcert"])),
     Column("ALSO DATABASES", lambda each: names(each["also_databases"])),

@@ -54,6 +54,8 @@ def cli_page() -> str:
             inner = groups[name].typer_instance
             assert inner is not None
             parts += [f"## pgwitness {name}", _text(inner.info.help)]
+            if inner.registered_callback is not None:
+                parts += _parameters(f"pgwitness {name}", inner.registered_callback.callback, "[COMMAND]")
             for command in inner.registered_commands:
                 parts += [f"### pgwitness {name} {command.name}", *_command(f"pgwitness {name}", command)]
         elif name in commands and not commands[name].hidden:

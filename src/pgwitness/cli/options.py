@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -45,3 +47,40 @@ def parse_list(text: str) -> list[str] | str:
 
     names = parse_names(text)
     return names if isinstance(names, str) else list(names)
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters of a dataclass's type stand for one option a field of it, where they stand,
+    so that commands can share a block of options.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    blocks: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+
+    def run(**given: Any) -> None:
+        for name, block in blocks.items():
+            fields = {field.name: given.pop(field.name) for field in dataclasses.fields(block)}
+            given[name] = block(**fields)
+        command(**given)
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name in blocks:
+            parameters += _parameters(blocks[parameter.name])
+        else:
+            named = inspect.Parameter.KEYWORD_ONLY  # the only kind that may be required after one that is not
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=named))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    return run
+
+
+def _parameters(block: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(block, include_extras=True)
+    for field in dataclasses.fields(block):
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
