@@ -22,7 +22,7 @@ from pgwitness.index.discretion import TEXTS, Text
 from pgwitness.index.follower import Follower, Pace
 from pgwitness.index.location import Location
 from pgwitness.index.opening import log, open_writer
-from pgwitness.parent import watch_parent
+from pgwitness.processes import watch_parent
 
 SHORTEST_SLEEP = 0.05
 LONGEST_SLEEP = 0.2

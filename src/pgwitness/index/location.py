@@ -7,15 +7,12 @@ generations never share one.
 """
 
 import contextlib
-import fcntl
-import os
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from pgwitness.errors import ConflictError
+from pgwitness.processes import holder, only_one
 
 _GENERATION = re.compile(r"index-(\d+)\.sqlite")
 
@@ -68,35 +65,13 @@ class Location:
             if found and not path.name.startswith(generation.name):
                 path.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def lock(self, name: str = "index.lock") -> Iterator[None]:
+    def lock(self, name: str = "index.lock") -> contextlib.AbstractContextManager[None]:
         """One indexer at a time. Raises ConflictError when there is one already."""
-        descriptor = os.open(self.state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
-                raise ConflictError(f"process {holder} already writes this index ({name})") from None
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            yield
-        finally:
-            os.close(descriptor)
+        return only_one(self.state / name, "writes this index")
 
     def indexer(self) -> int | None:
         """The process that follows the tape now."""
-        try:
-            descriptor = os.open(self.lock_file, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(os.pread(descriptor, 32, 0) or b"0")
-        finally:
-            os.close(descriptor)
-        return None
+        return holder(self.lock_file)
 
 
 def _remove(path: Path) -> None:

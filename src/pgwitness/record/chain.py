@@ -158,6 +158,9 @@ def _advance(chain: Chain, entry: InChain, leaf: bytes) -> None:
 
 def _runs(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
     """Stretches without a gap."""
+    if [frame[1] for frame in frames] == [*range(frames[0][1], frames[0][1] + len(frames))]:
+        yield frames
+        return
     start = 0
     for at in range(1, len(frames)):
         if frames[at][1] != frames[at - 1][1] + 1:
@@ -167,6 +170,9 @@ def _runs(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
 
 
 def _pieces(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
+    if sum([len(frame[5]) for frame in frames]) <= LARGEST_CHUNK:
+        yield frames
+        return
     start = size = 0
     for at, frame in enumerate(frames):
         size += len(frame[5])

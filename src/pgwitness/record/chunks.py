@@ -10,7 +10,8 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
+from operator import sub
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -105,8 +106,8 @@ def join(frames: Sequence[Frame]) -> bytes:
             _FIRST.pack(count, sequences[0], times[0], positions[0]),
             bytes(kinds),
             struct.pack(f"<{count}I", *map(len, payloads)),
-            struct.pack(f"<{count}q", 0, *(after - before for before, after in pairwise(times))),
-            struct.pack(f"<{count}q", 0, *(after - before for before, after in pairwise(positions))),
+            struct.pack(f"<{count}q", 0, *map(sub, times[1:], times)),
+            struct.pack(f"<{count}q", 0, *map(sub, positions[1:], positions)),
             *payloads,
         ]
     )

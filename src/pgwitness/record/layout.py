@@ -15,6 +15,7 @@ class Layout:
         self.verifier = directory / "verifier"
         self.log = directory / "log"
         self.checkpoint = self.log / "checkpoint"
+        self.witnessed = self.log / "witnessed"
         self.tiles = self.log / "tile"
         self.segments = directory / "segments"
         self.wrapped = directory / "wrapped"
