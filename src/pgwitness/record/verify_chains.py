@@ -50,6 +50,10 @@ class ChainCheck:
                 self.indices.append(index)
             self._link(index, entry, leaf)
 
+    def broken(self, text: str) -> None:
+        """What the caller found wrong with the chains as a whole."""
+        self._found.broken(text, session=self._only)
+
     def finish(self) -> bool:
         still = len(self._open)
         if still:
