@@ -87,3 +87,9 @@ def indexer(state: Path, config: Path | None, text: str = "all") -> Helper:
     """Fills the index; ``text`` says how much of statements' texts it keeps."""
     command = [sys.executable, "-m", "pgwitness.index.indexer", "--state", str(state), "--text", text]
     return Helper("indexer", command, config)
+
+
+def sealer(state: Path, config: Path | None) -> Helper:
+    """Makes the sealed record."""
+    command = [sys.executable, "-m", "pgwitness.sealing", "--state", str(state)]
+    return Helper("sealer", command, config, SEAL_SECONDS)

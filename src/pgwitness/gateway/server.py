@@ -21,7 +21,7 @@ from pgwitness._core import Engine, Listener, Stream, TapeError
 from pgwitness.config import Settings
 from pgwitness.errors import UnavailableError
 from pgwitness.gateway import tls
-from pgwitness.gateway.helpers import Helper, indexer
+from pgwitness.gateway.helpers import Helper, indexer, sealer
 from pgwitness.gateway.http import HttpServer
 from pgwitness.gateway.recorder import Recorder
 from pgwitness.gateway.registry import SHUTDOWN, Registry
@@ -74,6 +74,8 @@ class Gateway:
         self._undo: list[Callable[[], None]] = []
         self._http: HttpServer | None = None
         self._indexing: Helper | None = None
+        self._sealing: Helper | None = None
+        self._lock: StateLock | None = None
         self.engine: Engine
         self.dialler: Dialler
         self.openings: Openings
@@ -90,14 +92,12 @@ class Gateway:
         try:
             await self._start()
         except BaseException:
-            await self._stop_services()
-            self._let_go()
+            await self._close()
             raise
 
     async def _start(self) -> None:
         settings = self.settings
-        lock = StateLock(settings.state)
-        self._undo.append(lock.release)
+        self._lock = StateLock(settings.state)
         _allow_descriptors(
             2 * settings.limits.sessions + settings.limits.unauthenticated + _OTHER_DESCRIPTORS
         )
@@ -194,6 +194,9 @@ class Gateway:
         if self._index:
             self._indexing = indexer(settings.state, self._config, settings.index.text)
             self._indexing.start()
+        if self._index and settings.seal.enabled:
+            self._sealing = sealer(settings.state, self._config)
+            self._sealing.start()
 
     @property
     def ready(self) -> dict[str, str | None]:
@@ -281,8 +284,7 @@ class Gateway:
         await asyncio.gather(*self._clients, *self._tasks, return_exceptions=True)
         await self.registry.close()
         await self.tunnel.stop()
-        await self._stop_services()
-        self._let_go()
+        await self._close()
         log.info("stopped")
 
     async def _sessions_gone(self, seconds: float, at_once: asyncio.Event | None) -> None:
@@ -293,6 +295,15 @@ class Gateway:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _close(self) -> None:
+        await self._stop_services()
+        self._let_go()
+        if self._sealing is not None:
+            # After the tape is closed: then what is sealed ends with its last frame.
+            await self._sealing.stop()
+        if self._lock is not None:
+            self._lock.release()
 
     async def _stop_services(self) -> None:
         if self._http is not None:
