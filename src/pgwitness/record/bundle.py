@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -97,11 +98,12 @@ def write_bundle(
     """Write the bundle of a session to a seekable file.
 
     ``secret`` discloses the session's content, and that only; without it the bundle holds the encrypted
-    chunks. ``derived`` are the members that people read (``session.json``, ``statements.jsonl``, …). Raises
+    chunks, and of an erased session no chunks at all. ``derived`` are the members that people read (``session.json``, ``statements.jsonl``, …). Raises
     NotFoundError, RecordBroken, OSError.
     """
     entries = session_entries(log, session)
     keys = Keys.of(secret) if secret else None
+    erased = isinstance(decode(entries[-1][1]), Event)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         members = _Members(archive)
         members.add(CHECKPOINT, log.note)
@@ -109,7 +111,7 @@ def write_bundle(
         for number, (_, data) in enumerate(entries):
             members.add(f"entries/{number:06}", data)
             entry = decode(data)
-            if isinstance(entry, Chunk):
+            if isinstance(entry, Chunk) and not erased:
                 stored = log.object(entry.stored)
                 members.add(f"chunks/{entry.n:06}", stored, packed=True)
                 if keys is not None:
@@ -198,6 +200,6 @@ _UNREADABLE = (
     RuntimeError,
     EOFError,
     ValueError,
-    zipfile.zlib.error,
+    zlib.error,
 )
 """What zipfile raises for damage."""
