@@ -55,6 +55,20 @@ class TlsSettings(_Section):
     ] = "loopback"
 
 
+class TunnelSettings(_Section):
+    """How connectors reach the gateway."""
+
+    certificate_seconds: Annotated[
+        float,
+        Field(
+            ge=2,
+            le=30 * 86400,
+            description="Life of a connector's certificate, which renews it at half of that. A connector "
+            "that was away for longer has to join anew.",
+        ),
+    ] = 86400
+
+
 class LimitSettings(_Section):
     """What one client, or a crowd of them, may take."""
 
@@ -224,6 +238,9 @@ class Settings(BaseSettings):
         Field(description="File with that key. Unset: `STATE/secret.key`, made on first use."),
     ] = None
     tls: Annotated[TlsSettings, Field(description="How clients reach the gateway.")] = TlsSettings()
+    tunnel: Annotated[TunnelSettings, Field(description="How connectors reach the gateway.")] = (
+        TunnelSettings()
+    )
     limits: Annotated[LimitSettings, Field(description="What clients may take.")] = LimitSettings()
     tape: Annotated[TapeSettings, Field(description="The files that sessions are recorded to.")] = (
         TapeSettings()

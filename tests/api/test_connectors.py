@@ -25,7 +25,7 @@ def enrol(services: Services, text: str) -> None:
 class Online:
     """What a gateway knows of the connectors that are there."""
 
-    def list(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[dict[str, Any]]:
         since = "2026-11-22T06:45:31.000123+00:00"
         east = {"connector": "east", "address": "10.0.0.7:4711", "software": "0.2.0", "allow": ["db"]}
         return [east | {"online_since": since, "draining": False, "sessions": 3}]

@@ -91,7 +91,7 @@ def _invite(services: Services, name: str, ttl: str, actor: str, *, again: bool)
 
 
 def _views(services: Services, connectors: list[Connector]) -> list[ConnectorView]:
-    online = {each["connector"]: each for each in services.online.list()} if services.online else {}
+    online = {each["connector"]: each for each in services.online.describe()} if services.online else {}
     users = [(each.name, each.connectors) for each in services.catalog.connections.list()]
     return [
         _view(each, online.get(each.name), [name for name, through in users if each.name in through])

@@ -37,7 +37,7 @@ class LiveSessions(Protocol):
 class OnlineConnectors(Protocol):
     """The connectors that a running gateway talks to. May be called from any thread."""
 
-    def list(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[dict[str, Any]]:
         """Each: ``connector``, ``address``, ``software``, ``allow``, ``online_since``, ``draining``,
         ``sessions``."""
 
@@ -83,8 +83,8 @@ class Services:
             ) from None
 
     def _record_deed(self, deed: dict[str, Any]) -> None:
-        """A change is made and in the audit by now, so that a tape which refuses must not make it look undone.
-        A reading has yet to begin.
+        """A change is made and in the audit by now, so that a tape which refuses must not make it look
+        undone. A reading has yet to begin.
         """
         if deed["action"].startswith(READ):
             self._record({"event": "record_read", **deed})

@@ -62,6 +62,7 @@ async def _run(settings: Settings, config: Path | None) -> None:
             services.directory,
             services.index,
             live=running.registry,
+            online=running.tunnel,
             record_event=running.recorder.record,
             postgres_address=(running.listener.host, running.listener.port),
         )

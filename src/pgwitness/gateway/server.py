@@ -40,7 +40,6 @@ log = structlog.get_logger("pgwitness.gateway")
 POLL_SECONDS: Final = 0.5
 ACCEPT_PAUSE: Final = 0.1
 LAST_WORDS_SECONDS: Final = 5.0
-CERTIFICATE_LIFETIME: Final = timedelta(hours=24)
 """Of a connector's certificate, which it renews at half of that."""
 _OTHER_DESCRIPTORS: Final = 256
 """For what is not a session: tape, catalog, API, indexer, cancel requests."""
@@ -163,12 +162,13 @@ class Gateway:
     def _make_tunnel(self) -> Tunnel:
         settings = self.settings
         authority = open_authority(settings.tls_directory)
+        lifetime = timedelta(seconds=settings.tunnel.certificate_seconds)
         return Tunnel(
             self.engine,
             self.recorder,
             self.registry,
             self.dialler,
-            Enrolment(self.directory.catalog, authority, CERTIFICATE_LIFETIME),
+            Enrolment(self.directory.catalog, authority, lifetime),
             tls.load_tunnel(settings.tls_directory, authority, [TUNNEL, ENROL]),
             settings.limits.connect_seconds,
         )

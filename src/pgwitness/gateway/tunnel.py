@@ -14,7 +14,7 @@ import structlog
 
 from pgwitness._core import Engine, Listener, Stream, StreamError, TlsServer
 from pgwitness.catalog.models import Certificate, Connection
-from pgwitness.errors import ConnectorRefused
+from pgwitness.errors import ConnectorRefused, WitnessError
 from pgwitness.gateway.enrolment import enrol
 from pgwitness.gateway.recorder import Recorder
 from pgwitness.gateway.registry import Registry, farewell
@@ -309,6 +309,7 @@ class Tunnel:
         )
         why = "the gateway failed"
         try:
+            await self._seen(online)
             why = await online.converse(self._renew)
         finally:
             if self._online.get(online.name) is online:
@@ -316,6 +317,14 @@ class Tunnel:
             log.info("connector_offline", **facts, why=why)
             self._recorder.note({"event": "connector_offline", **facts, "why": why})
             self._registry.end_lost(online.lease, lost(online.name), f'connector "{online.name}": {why}')
+            await self._seen(online)
+
+    async def _seen(self, online: Online) -> None:
+        """For listings; a catalog that is away for a moment stops no connector."""
+        try:
+            await asyncio.to_thread(self._enrolment.seen, online.name, online.software)
+        except WitnessError as error:
+            log.warning("connector_not_noted", connector=online.name, error=str(error))
 
     async def _renew(self, online: Online, request: str) -> Renewed | Refused:
         try:

@@ -116,6 +116,10 @@ class Enrolment:
                 over[serial] = str(error)
         return over
 
+    def seen(self, name: str, software: str) -> None:
+        """It came online or went offline just now."""
+        self._catalog.connectors.seen(name, software)
+
     def _issuer(self, request: bytes) -> Callable[[str], Issued]:
         return lambda name: self.authority.connector(request, name, self._lifetime, datetime.now(UTC))
 
