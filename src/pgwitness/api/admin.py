@@ -127,6 +127,9 @@ def audit(
     services: ServicesHere,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: int | None = None,
+    action: str = "",
+    subject: str | None = None,
 ) -> list[schemas.AuditView]:
-    """The newest first; ``before`` an id goes on from there."""
-    return [schemas.audit_view(each) for each in services.catalog.audit(limit=limit, before=before)]
+    """The newest first; ``before`` an id goes on from there. ``action``: what begins so, as ``read.``."""
+    found = services.catalog.audit(limit=limit, before=before, action=action, subject=subject)
+    return [schemas.audit_view(each) for each in found]

@@ -17,7 +17,7 @@ def get_services(request: Request) -> Services:
 
 
 def get_actor(request: Request) -> str:
-    """Who asks, in words for the audit. Raises AuthenticationFailed, PermissionDenied.
+    """Who asks and from where, in words for the audit. Raises AuthenticationFailed, PermissionDenied.
 
     That an application is local is said where it is made, by who knows on what it will be served;
     nothing in a request can make it so.
@@ -31,7 +31,8 @@ def get_actor(request: Request) -> str:
             hint="send the header: Authorization: Bearer TOKEN, with a token of role admin",
         )
     principal = get_services(request).directory.bearer(token.strip())
-    return f"{principal.identity} (token {principal.token_id})"
+    address = f" from {request.client.host}" if request.client and request.client.host else ""
+    return f"{principal.identity} (token {principal.token_id}){address}"
 
 
 def _user() -> str:

@@ -5,6 +5,8 @@ any length.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import datetime
 from itertools import chain
 from typing import Annotated, Any
 
@@ -84,20 +86,23 @@ def sessions(
 
 
 @router.get("/sessions/{session}")
-def session(session: str, services: Current) -> Response:
+def session(session: str, services: Current, actor: Actor) -> Response:
+    services.note_reading(actor, "session", resolve(services.index, session))
     return _json(show_session(services.index, session))
 
 
 @router.get("/sessions/{session}/replay")
-def session_replay(session: str, services: Current, results: bool = False) -> Response:
+def session_replay(session: str, services: Current, actor: Actor, results: bool = False) -> Response:
     """JSON Lines: the header, statements and events in order, the end."""
+    services.note_reading(actor, "replay", resolve(services.index, session), results=results)
     documents = replay(services.index, services.settings.tape_directory, session, results=results)
     return _stream((_encoder.encode(document) + b"\n" for document in documents), JSON_LINES)
 
 
 @router.get("/sessions/{session}/export")
-def session_export(session: str, services: Current, format: str = "jsonl") -> Response:
+def session_export(session: str, services: Current, actor: Actor, format: str = "jsonl") -> Response:
     """The session as a file of that format."""
+    services.note_reading(actor, "export", resolve(services.index, session), format=format)
     pieces = export_session(services.index, services.settings.tape_directory, session, format)
     return _stream(pieces, "application/octet-stream")
 
@@ -120,6 +125,7 @@ def session_kill(session: str, services: ServicesHere, actor: Actor) -> dict[str
 @router.get("/statements")
 def statements(
     services: Current,
+    actor: Actor,
     filters: FiltersHere,
     limit: Limit = 100,
     cursor: str | None = None,
@@ -128,23 +134,27 @@ def statements(
     """A page, in the order in which they reached the server: ``items``, and the cursor of the ``next``
     page.
     """
+    _note_listing(services, actor, filters)
     return _json(list_statements(services.index, filters, limit=limit, cursor=cursor, newest=newest))
 
 
 @router.get("/statements/stream")
 def statements_stream(
     services: Current,
+    actor: Actor,
     filters: FiltersHere,
     limit: Annotated[int | None, Query(ge=1)] = None,
     newest: bool = False,
 ) -> Response:
     """JSON Lines: all of them, in the order in which they reached the server."""
+    _note_listing(services, actor, filters)
     found = iterate_statements(services.index, filters, limit=limit, newest=newest)
     return _stream((_encoder.encode(statement) + b"\n" for statement in found), JSON_LINES)
 
 
 @router.get("/statements/{session}/{seq}")
-def statement(session: str, seq: int, services: Current) -> Response:
+def statement(session: str, seq: int, services: Current, actor: Actor) -> Response:
+    services.note_reading(actor, "statement", resolve(services.index, session), seq=seq)
     return _json(show_statement(services.index, session, seq))
 
 
@@ -152,6 +162,20 @@ def statement(session: str, seq: int, services: Current) -> Response:
 def index(services: ServicesHere) -> dict[str, Any]:
     """How far the index is behind the tape."""
     return index_status(services.settings.state)
+
+
+def _note_listing(services: Services, actor: str, filters: Filters) -> None:
+    """``match`` is told without its text, which may be somebody's data: the log is never erased."""
+    session = resolve(services.index, filters.session) if filters.session else ""
+    given = {
+        name: value for name, value in asdict(filters).items() if value is not None and name != "session"
+    }
+    if "match" in given:
+        given["match"] = True
+    told = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()
+    }
+    services.note_reading(actor, "statements", session or "all sessions", **told)
 
 
 def _live(services: Services, text: str) -> str:

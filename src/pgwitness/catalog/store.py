@@ -43,21 +43,29 @@ class Catalog:
         return self._database.revision()
 
     def observe(self, observer: Callable[[dict[str, Any]], None]) -> None:
-        """Have it told of every change that this process makes, after it is made: actor, action,
+        """Have it told of every change and act of this process, after it is in the audit: actor, action,
         subject, details.
         """
         self._database.observer = observer
 
     def log(self, actor: str, action: str, subject: str, **details: Any) -> None:
-        """Put an administrative act into the audit that changes nothing in the catalog."""
+        """Put an act into the audit that changes nothing in the catalog: administration, or a reading."""
+        entry = {"actor": actor, "action": action, "subject": subject, "details": details}
         with self._database.write() as session:
-            session.add(
-                AuditRow(at=datetime.now(UTC), actor=actor, action=action, subject=subject, details=details)
-            )
+            session.add(AuditRow(at=datetime.now(UTC), **entry))
+        if self._database.observer is not None:
+            self._database.observer(entry)
 
-    def audit(self, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
-        """The newest entries first; ``before`` an entry's id goes on from there."""
+    def audit(
+        self, *, limit: int = 100, before: int | None = None, action: str = "", subject: str | None = None
+    ) -> list[AuditEntry]:
+        """The newest entries first; ``before`` an entry's id goes on from there. ``action`` is a head of what
+        was done, ``subject`` to what."""
         statement = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
+        if action:
+            statement = statement.where(AuditRow.action.startswith(action, autoescape=True))
+        if subject is not None:
+            statement = statement.where(AuditRow.subject == subject)
         if before is not None:
             statement = statement.where(AuditRow.id < before)
         with self._database.read() as session:

@@ -1,4 +1,4 @@
-"""``pgwitness audit``: who decided what."""
+"""``pgwitness audit``: who decided what, and who read what."""
 
 from __future__ import annotations
 
@@ -24,23 +24,35 @@ def register(parent: typer.Typer) -> None:
 
 def audit(
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
+    action: Annotated[
+        str,
+        typer.Option("--action", metavar="TEXT", help="What begins so: read, connection, session.kill."),
+    ] = "",
+    subject: Annotated[
+        str | None, typer.Option("--subject", metavar="TEXT", help="To what: a name, a session's full id.")
+    ] = None,
     format: FormatOption = Format.table,
     state: State = None,
     config: Config = None,
 ) -> None:
-    """List what administrators did, the newest first.
+    """List what administrators did, and who read sessions' contents, the newest first.
 
-    Example: pgwitness audit --limit 20
+    The same is on the tape, and so in the sealed record.
+
+    Example: pgwitness audit --action read --limit 20
     """
     with client(state, config) as api:
         listing(
-            islice(_entries(api, min(limit, _PAGE)), limit), _COLUMNS, format, empty="Nothing was done yet."
+            islice(_entries(api, min(limit, _PAGE), action=action or None, subject=subject), limit),
+            _COLUMNS,
+            format,
+            empty="Nothing was done yet.",
         )
 
 
-def _entries(api: Client, page: int) -> Iterator[dict[str, Any]]:
+def _entries(api: Client, page: int, **which: str | None) -> Iterator[dict[str, Any]]:
     before = None
-    while entries := api.get("/audit", limit=page, before=before):
+    while entries := api.get("/audit", limit=page, before=before, **which):
         yield from entries
         before = entries[-1]["id"]
 
