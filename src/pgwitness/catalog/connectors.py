@@ -164,7 +164,7 @@ def _revoke(change: Change, row: ConnectorRow, why: str) -> None:
     change.session.execute(update(CertificateRow).where(*live).values(revoked_at=change.at, revoked_why=why))
 
 
-def _certify(session: Session, row: ConnectorRow, issued: tuple[str, datetime], now: datetime) -> Certificate:
+def _certify(session: Session, row: ConnectorRow, issued: Issued, now: datetime) -> Certificate:
     """Remember a certificate, and forget those whose end is long enough ago that no clock takes them."""
     session.execute(delete(CertificateRow).where(CertificateRow.not_after < now - _KEPT_AFTER_END))
     certificate = CertificateRow(
