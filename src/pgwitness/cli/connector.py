@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from pgwitness.cli.connector_process import connector
 from pgwitness.cli.options import Config, State, client
 from pgwitness.cli.output import Column, Format, FormatOption, detail, listing, moment, names, note
 
-app = typer.Typer(help="Processes beside PostgreSQL that dial out to the gateway.", no_args_is_help=True)
+app = typer.Typer()
+app.callback(invoke_without_command=True)(connector)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the connector.")]
 Ttl = Annotated[

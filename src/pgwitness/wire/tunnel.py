@@ -133,6 +133,7 @@ class Bye(Message, frozen=True):
 
 # data connection
 
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 class Data(Message, frozen=True):
     """The first word on a data connection."""
@@ -151,7 +152,7 @@ class Dial(Message, frozen=True):
     hosts: list[tuple[str, int]]
     database: str
     user: str
-    sslmode: str
+    sslmode: SslMode
     parameters: list[tuple[bytes, bytes]]
     """Of the client's start-up packet."""
     minor: int
