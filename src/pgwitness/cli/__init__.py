@@ -25,6 +25,7 @@ COMMANDS = {
     "token": "token",
     "session": "session",
     "statements": "statements",
+    "verify": "verify",
     "index": "index",
     "audit": "audit",
     "demo": "demo",

@@ -98,8 +98,8 @@ def write_bundle(
     """Write the bundle of a session to a seekable file.
 
     ``secret`` discloses the session's content, and that only; without it the bundle holds the encrypted
-    chunks, and of an erased session no chunks at all. ``derived`` are the members that people read (``session.json``, ``statements.jsonl``, …). Raises
-    NotFoundError, RecordBroken, OSError.
+    chunks, and of an erased session no chunks at all. ``derived`` are the members that people read
+    (``session.json``, ``statements.jsonl``, …). Raises NotFoundError, RecordBroken, OSError.
     """
     entries = session_entries(log, session)
     keys = Keys.of(secret) if secret else None

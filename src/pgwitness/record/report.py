@@ -55,6 +55,16 @@ class Report(msgspec.Struct):
     remarks: list[Remark] = []
     numbers: dict[str, int] = {}
 
+    @property
+    def erased(self) -> set[str | None]:
+        return {remark.session for remark in self.remarks if remark.about == "erased"}
+
+    def arrange(self) -> "Report":
+        """Problems in the order of the steps."""
+        order = [step.name for step in self.steps]
+        self.problems.sort(key=lambda problem: order.index(problem.step))
+        return self
+
     def document(self) -> dict[str, Any]:
         made: dict[str, Any] = msgspec.to_builtins(self)
         return made

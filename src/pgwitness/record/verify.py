@@ -63,7 +63,7 @@ def verify_record(layout: Layout, options: Options | None = None, progress: Prog
     check_heads(run.report, run.options.heads, checkpoint, tree.roots, verifiers)
     chains.finish()
     _check_objects(run, checkpoint, chains)
-    return run.report
+    return run.report.arrange()
 
 
 def check_key(report: Report, layout: Layout, given: Sequence[Verifier]) -> list[Verifier]:

@@ -38,7 +38,7 @@ def verify_bundle(
         found = report.step("bundle")
         found.broken(str(error), file=path.name)
         found.end("not one that can be read")
-    return report
+    return report.arrange()
 
 
 class _Check:
