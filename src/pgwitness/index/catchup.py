@@ -8,9 +8,9 @@ from typing import Any
 from pgwitness.errors import ConflictError, UnavailableError
 from pgwitness.index.discretion import Text
 from pgwitness.index.follower import Follower, Pace
+from pgwitness.index.frames import bytes_left
 from pgwitness.index.location import Location
 from pgwitness.index.opening import open_writer, text_of
-from pgwitness.index.tape import bytes_after
 from pgwitness.index.writer import IndexWriter
 
 Progress = Callable[[int, int], None]
@@ -54,10 +54,10 @@ def _follow_to_end(tape: Path, writer: IndexWriter, progress: Progress | None) -
     """The number of bytes read."""
     try:
         follower = Follower(tape, writer, _BACKLOG)
-        total = left = bytes_after(tape, follower.position)
+        total = left = bytes_left(tape, follower.position)
         while follower.step():
             if progress:
-                left = bytes_after(tape, follower.position)
+                left = bytes_left(tape, follower.position)
                 total = max(total, left)
                 progress(total - left, total)
         follower.snapshot()

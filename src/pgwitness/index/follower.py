@@ -1,4 +1,5 @@
-"""Frames in, rows out: reads the tape a batch at a time and writes each batch in one transaction.
+"""Frames in, rows out: reads the tape a batch at a time (where it was released, the sealed record) and writes
+each batch in one transaction.
 
 The same tape gives the same rows, whatever the batches and wherever the follower was stopped. Now and then it
 stores a snapshot: a position and what it knew of each open session there. A restart reads on from the last
@@ -19,8 +20,9 @@ from pgwitness._core import KIND_RECORDER, KIND_ROSTER, KIND_SESSION_STARTED
 from pgwitness.index import times
 from pgwitness.index.batch import Batch
 from pgwitness.index.discretion import withhold, withhold_event
+from pgwitness.index.frames import FrameFollower
 from pgwitness.index.rows import to_row
-from pgwitness.index.tape import Damage, TapeFollower, instance
+from pgwitness.index.tape import Damage, instance
 from pgwitness.index.tracked import Tracked
 from pgwitness.index.writer import IndexWriter, Resume
 from pgwitness.statements.assembler import Frame, SessionAssembler
@@ -70,7 +72,7 @@ class Follower:
         self._pace = pace or Pace()
         self._clock = clock
         resume = writer.resume()
-        self._tape = TapeFollower(tape, resume.position)
+        self._tape = FrameFollower(tape, resume.position)
         self._numbered = writer.last_session()
         self._known = writer.position()
         self._open = {

@@ -32,6 +32,10 @@ class Secrets:
         self._random = random
         self._next: int | None = None
         self._unsynced: set[Path] = set()
+        self._slots: dict[bytes, int] = {}
+        """Where sessions were found."""
+        self._scanned: dict[str, int] = {}
+        """How far files were looked through for them."""
 
     def add(self, session: bytes) -> tuple[int, bytes]:
         """A new secret and its slot. Nothing may rely on it before ``sync``. Raises OSError."""
@@ -70,6 +74,15 @@ class Secrets:
             return None
         return held[16:] if len(held) == _HELD and held[:16] == session else None
 
+    def find(self, session: bytes) -> bytes | None:
+        """As ``get``, where the slot is not known. The latest sessions are found first."""
+        if session not in self._slots:
+            for path in sorted(self._directory.glob("[0-9]*"), reverse=True):
+                if self._scan(path) and session in self._slots:
+                    break
+        slot = self._slots.get(session)
+        return None if slot is None else self.get(slot, session)
+
     def destroy(self, slot: int, session: bytes) -> bool:
         """Overwrite it, durably. False if it is not there (any more). Raises OSError."""
         if self.get(slot, session) is None:
@@ -79,6 +92,19 @@ class Secrets:
             self._files.write(descriptor, bytes(_HELD), offset)
             self._files.sync(descriptor)
         return True
+
+    def _scan(self, path: Path) -> bool:
+        """Note the slots of a file; False if all that is in it was noted before."""
+        done = self._scanned.get(path.name, 0)
+        with path.open("rb") as file:
+            file.seek(done)
+            data = file.read()
+        first = int(path.name) * SLOTS_A_FILE + done // SLOT_BYTES
+        for number in range(len(data) // SLOT_BYTES):
+            at = number * SLOT_BYTES
+            self._slots[data[at : at + 16]] = first + number
+        self._scanned[path.name] = done + len(data) // SLOT_BYTES * SLOT_BYTES
+        return bool(data)
 
     def _count(self) -> int:
         """Slots there are, a torn one included: it is never used."""
