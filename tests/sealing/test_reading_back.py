@@ -72,9 +72,8 @@ def test_the_same_frames_from_any_position(state: Path) -> None:
 
 def test_the_tape_goes_on_after_the_record(state: Path) -> None:
     writer = TapeWriter(state / "tape")
-    writer.append_json(
-        tapes.session_id(99).bytes, STARTED, 7, {**HEADER, "session": str(tapes.session_id(99))}
-    )
+    writer.append_json(tapes.session_id(99).bytes, STARTED, 7, HEADER)
+    writer.close()
     wanted = on_tape(state)
     drop_tape(state, 2)
     assert read_back(state) == wanted
