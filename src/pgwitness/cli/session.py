@@ -151,7 +151,9 @@ def replay(
 @app.command("export")
 def export(
     session: Id,
-    format: Annotated[str, typer.Option("--format", metavar="F", help="jsonl, csv, sql or pcapng.")] = "jsonl",
+    format: Annotated[
+        str, typer.Option("--format", metavar="F", help="jsonl, csv, sql, pcapng or bundle.")
+    ] = "jsonl",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")
     ] = Path("-"),
@@ -159,7 +161,7 @@ def export(
     config: Config = None,
 ) -> None:
     """Export a session: its statements as JSON Lines, as CSV, or as an SQL script to read and to run on a copy;
-    or the recorded wire as a packet capture for Wireshark.
+    or the recorded wire as a packet capture for Wireshark; or all of it with proofs, as an evidence bundle.
 
     Example: pgwitness session export 8f3e21ab --format sql -o incident.sql
     """

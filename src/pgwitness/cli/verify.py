@@ -120,11 +120,12 @@ def _verify_record(
 def _verify_bundle(path: Path, verifiers: list[Verifier], heads: list[tuple[str, bytes]]) -> Report:
     import pgwitness
     from pgwitness.record.verify_bundle import verify_bundle
+    from pgwitness.review.evidence import derive
 
     if not path.is_file():
         raise InvalidError(f"there is no bundle {path}")
     software = f"pgwitness {pgwitness.__version__}"
-    return verify_bundle(path, verifiers=verifiers, heads=heads, software=software)
+    return verify_bundle(path, verifiers=verifiers, heads=heads, derive=derive, software=software)
 
 
 def _state(state: Path | None, config: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 ``jsonl`` is one statement's document a line. ``csv`` has the columns of ``CSV_COLUMNS``. ``sql`` is a script
 to read and, on a restored copy, to run: see ``script``. ``pcapng`` is the wire itself: see ``capture``.
+``bundle`` proves itself: see docs/record-format.md.
 """
 
 import csv
@@ -15,12 +16,13 @@ import msgspec
 from pgwitness.errors import InvalidError
 from pgwitness.index.filters import Filters
 from pgwitness.index.store import IndexReader
+from pgwitness.review.bundling import bundle
 from pgwitness.review.capture import capture
 from pgwitness.review.frames import session_frames
 from pgwitness.review.script import script
 from pgwitness.statements.model import Statement
 
-FORMATS = ("jsonl", "csv", "sql", "pcapng")
+FORMATS = ("jsonl", "csv", "sql", "pcapng", "bundle")
 
 CSV_COLUMNS = (
     "session",
@@ -50,6 +52,8 @@ def export_session(index: IndexReader, tape: Path, session: str, format: str) ->
     if format not in FORMATS:
         raise InvalidError(f"format: {format!r} is none of {', '.join(FORMATS)}")
     found = index.session(session)
+    if format == "bundle":
+        return bundle(tape.parent, found)
     if format == "pcapng":
         return capture(found, session_frames(tape, found))
     statements = index.iterate(Filters(session=found.session.session))
