@@ -186,6 +186,30 @@ class IndexSettings(_Section):
     ] = "all"
 
 
+class WatchSettings(_Section):
+    """Whether anybody goes around the gateway (`pgwitness watch`)."""
+
+    interval_seconds: Annotated[
+        Seconds,
+        Field(description="Between two looks at each server's sessions in the background. 0: no such looks."),
+    ] = 5
+    rest_seconds: Annotated[
+        float,
+        Field(ge=1, description="Between two looks at ways in, features and the server's counters."),
+    ] = 300
+    expected_roles: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Other roles whose sessions in a watched database are in order: monitoring, backups, "
+            "the application itself. Never the registered role."
+        ),
+    ] = ()
+    through: Annotated[
+        dict[str, str],
+        Field(description="Connection to the connection to look with, as a role of `pg_monitor` sees more."),
+    ] = {}
+
+
 class Settings(BaseSettings):
     """All settings. ``load`` makes one; the rest of the program only reads it."""
 
@@ -248,6 +272,7 @@ class Settings(BaseSettings):
     index: Annotated[IndexSettings, Field(description="What the index keeps for searches.")] = IndexSettings()
     seal: Annotated[SealSettings, Field(description="How the tape becomes the record.")] = SealSettings()
     heads: Annotated[HeadSettings, Field(description="Where checkpoints are sent.")] = HeadSettings()
+    watch: Annotated[WatchSettings, Field(description="Who goes around the gateway.")] = WatchSettings()
 
     @property
     def catalog_location(self) -> str:
@@ -276,6 +301,16 @@ class Settings(BaseSettings):
     @property
     def key_file(self) -> Path:
         return self.secret_key_file or self.state / "secret.key"
+
+    @property
+    def has_record(self) -> bool:
+        """Whether a gateway ever recorded in the state directory."""
+        places = (self.tape_directory, self.record_directory, self.state / "index.sqlite")
+        return any(path.exists() for path in places)
+
+    @property
+    def has_catalog(self) -> bool:
+        return self.catalog_url is not None or (self.state / "catalog.sqlite").exists()
 
     def prepare_state(self) -> None:
         """Make the state directory, for this user only. Raises UnavailableError."""

@@ -84,3 +84,15 @@ def test_a_baseline_is_replaced(shop: Catalog) -> None:
     shop.findings.keep_baseline("shop", b"one")
     shop.findings.keep_baseline("shop", b"two")
     assert shop.findings.baseline("shop") == b"two"
+
+
+def test_more_statements_than_were_accepted(shop: Catalog) -> None:
+    def counted(calls: int) -> Found:
+        return Found(key="statements-1", kind="statements", level="alarm", what="x", details={"calls": calls})
+
+    assert saw(shop, counted(5)) == ["new statements-1"]
+    shop.findings.accept("shop", ["statements-1"], actor="alice")
+    assert saw(shop, counted(5)) == []
+    assert shop.findings.counts() == {}
+    assert saw(shop, counted(6)) == ["more statements-1"]
+    assert shop.findings.counts()["shop"]["alarm"] == 1

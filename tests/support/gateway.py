@@ -32,6 +32,8 @@ class Gateway:
         self.environment = {**os.environ, **(environment or {})}
         self.environment.pop("PGWITNESS_URL", None)
         self.environment |= {"PGWITNESS_STATE": str(state), "PGW_TEST_PASSWORD": PASSWORD}
+        # Tests count backends and read the server's log: the watch looks on demand there, unless it is asked for.
+        self.environment.setdefault("PGWITNESS_WATCH__INTERVAL_SECONDS", "0")
         self.host = "127.0.0.1"
         self.port = 0
         self.http = ""
@@ -195,6 +197,10 @@ class Gateway:
         """``pgwitness session list FILTERS``, in the same way; the newest first."""
         return self._poll("/sessions", (*filters, "--limit", "10000"), wait_for, timeout)
 
+    def connectors(self) -> list[Record]:
+        """``pgwitness connector list``."""
+        return self._ask("/connectors", {})
+
     def _poll(
         self,
         path: str,
@@ -226,7 +232,8 @@ class Gateway:
         assert answer.is_success, answer.text
         if "jsonl" in answer.headers["content-type"]:
             return [json.loads(line) for line in answer.text.split("\n") if line]
-        page: list[Record] = answer.json()["items"]
+        listed = answer.json()
+        page: list[Record] = listed if isinstance(listed, list) else listed["items"]
         return page
 
     def _command(self, *arguments: str) -> list[str]:

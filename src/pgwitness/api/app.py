@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import pgwitness
-from pgwitness.api import admin, connectors, metrics, review
+from pgwitness.api import admin, connectors, metrics, review, watch
 from pgwitness.api.context import ServicesHere, get_actor
 from pgwitness.api.problems import MEDIA_TYPE, problem
 from pgwitness.api.services import Services
@@ -37,6 +37,7 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     app.include_router(admin.router, prefix=PREFIX, dependencies=authenticated, tags=["administration"])
     app.include_router(connectors.router, prefix=PREFIX, dependencies=authenticated, tags=["connectors"])
     app.include_router(review.router, prefix=PREFIX, dependencies=authenticated, tags=["review"])
+    app.include_router(watch.router, prefix=PREFIX, dependencies=authenticated, tags=["watch"])
     app.add_api_route("/metrics", _metrics, dependencies=authenticated, include_in_schema=False)
     app.add_api_route("/health", _health, include_in_schema=False)
     app.add_api_route(f"{PREFIX}/health", _health, tags=["health"])

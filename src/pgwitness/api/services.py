@@ -5,10 +5,11 @@ runs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pgwitness.catalog.findings import Kind
 from pgwitness.catalog.models import Secret
 from pgwitness.catalog.outbox import Outbox
 from pgwitness.catalog.secrets import open_box
@@ -42,6 +43,16 @@ class OnlineConnectors(Protocol):
         ``sessions``."""
 
 
+class Watch(Protocol):
+    """The watch of a running gateway. May be called from any thread but the event loop's."""
+
+    def look(self, name: str, *, through: str | None = None, parts: Collection[Kind] = ...) -> dict[str, Any]:
+        """Look at a connection now. Raises NotFoundError, InvalidError, UnavailableError."""
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        """How the background check of it goes; None if there is none."""
+
+
 @dataclass
 class Services:
     """Shared by the applications of one process."""
@@ -53,6 +64,8 @@ class Services:
     live: LiveSessions | None = None
     """None: no gateway runs in this process."""
     online: OnlineConnectors | None = None
+    """None: as for ``live``."""
+    watch: Watch | None = None
     """None: as for ``live``."""
     record_event: Callable[[dict[str, Any]], None] | None = None
     """Puts an event of the gateway on the tape: the tape tells who administered and read what. None: the next

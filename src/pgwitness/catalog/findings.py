@@ -23,7 +23,7 @@ from pgwitness.errors import NotFoundError
 Kind = Literal["session", "statements", "route", "feature"]
 Level = Literal["alarm", "weakness", "note"]
 """``alarm``: something went around the gateway. ``weakness``: something can. ``note``: good to know."""
-Change = Literal["new", "again", "gone"]
+Change = Literal["new", "again", "more", "gone"]
 
 LEVELS: Final[tuple[Level, ...]] = ("alarm", "weakness", "note")
 KEPT: Final = 2000
@@ -66,12 +66,19 @@ class Findings:
         self._database = database
 
     def saw(
-        self, connection: str, found: Iterable[Found], *, gone: Collection[Kind], at: datetime
+        self,
+        connection: str,
+        found: Iterable[Found],
+        *,
+        gone: Collection[Kind],
+        unseen: Collection[str] = (),
+        at: datetime,
     ) -> list[tuple[Change, Finding]]:
         """Keep what a look at a connection found, and return what is different now.
 
-        ``gone``: the kinds whose other findings are not there any more. A connection that was removed
-        meanwhile has no findings.
+        ``gone``: the kinds whose other findings are not there any more, but for those whose key begins with one
+        of ``unseen``. A connection that was removed
+        meanwhile has no findings. ``statements`` that grow are ``more``, and not accepted any longer.
         """
         with self._database.write() as session:
             owner = session.scalar(select(ConnectionRow).where(ConnectionRow.name == connection))
@@ -89,10 +96,14 @@ class Findings:
                     changes.append(("new", row))
                 elif row.gone_at is not None:
                     changes.append(("again", row))
+                elif one.kind == "statements" and row.details != one.details:
+                    row.accepted_at = row.accepted_by = None  # what was accepted were fewer
+                    changes.append(("more", row))
                 row.kind, row.level, row.what, row.details = one.kind, one.level, one.what, one.details
                 row.last_seen, row.gone_at = at, None
             for key, row in known.items():
-                if key not in present and row.kind in gone and row.gone_at is None:
+                looked_for = row.kind in gone and not key.startswith(tuple(unseen))
+                if key not in present and looked_for and row.gone_at is None:
                     row.gone_at = at
                     changes.append(("gone", row))
             _forget(session, list(known.values()))

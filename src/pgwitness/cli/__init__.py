@@ -26,8 +26,10 @@ COMMANDS = {
     "session": "session",
     "statements": "statements",
     "verify": "verify",
+    "events": "events",
     "index": "index",
     "audit": "audit",
+    "watch": "watch",
     "demo": "demo",
     "docs": "docs",
 }

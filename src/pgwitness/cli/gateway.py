@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pgwitness.config import Settings, load
+
+if TYPE_CHECKING:
+    from pgwitness.api.services import Services
+    from pgwitness.gateway.server import Gateway
+    from pgwitness.watch.service import Watch
 
 _EXAMPLE = """Serve PostgreSQL clients and record every statement they send.
 
@@ -55,6 +61,12 @@ async def _run(settings: Settings, config: Path | None) -> None:
     logs.configure()
     services = await asyncio.to_thread(open_services, settings)
 
+    watches: list[Watch] = []
+
+    def watching(running: Gateway) -> Watch:
+        watches.append(_watch(settings, services, running))
+        return watches[-1]
+
     def make_apps(running: Gateway) -> tuple[Any, Any]:
         shared = Services(
             settings,
@@ -63,6 +75,7 @@ async def _run(settings: Settings, config: Path | None) -> None:
             services.index,
             live=running.registry,
             online=running.tunnel,
+            watch=watching(running),
             record_event=running.recorder.record,
             postgres_address=(running.listener.host, running.listener.port),
         )
@@ -72,11 +85,48 @@ async def _run(settings: Settings, config: Path | None) -> None:
     try:
         stop, at_once = _signals()
         await running.start()
+        for watch in watches:
+            watch.start()
         print(json.dumps(running.ready, separators=(",", ":")), flush=True)  # noqa: T201 the promised line
         await stop.wait()
+        for watch in watches:
+            await watch.stop()
         await running.stop(at_once)
     finally:
         services.close()
+
+
+def _watch(settings: Settings, services: Services, running: Gateway) -> Watch:
+    """Ready to be started, on the gateway's own loop and by its own ways to servers."""
+    from pgwitness.watch.place import Tools
+    from pgwitness.watch.recorded import has_session
+    from pgwitness.watch.service import Habits, Watch
+    from pgwitness.watch.watcher import Means
+
+    threads = itertools.cycle(range(running.engine.threads))
+    recorder = running.recorder
+    tools = Tools(
+        dialler=running.tunnel,
+        openings=running.openings,
+        record=recorder.record,
+        recorded=lambda pid, began: asyncio.to_thread(has_session, services.index, pid, began),
+        worker=lambda: next(threads),
+    )
+    wanted = settings.watch
+    watch = Watch(
+        services.catalog,
+        Means(
+            tools=tools,
+            findings=services.catalog.findings,
+            state=settings.state,
+            position=lambda: recorder.tape.position,
+            note=recorder.note,
+            flood=recorder.refused,
+            connections=lambda user, boot: watch.siblings(user, boot),
+        ),
+        Habits(wanted.interval_seconds, wanted.rest_seconds, wanted.expected_roles, wanted.through),
+    )
+    return watch
 
 
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:

@@ -1,0 +1,63 @@
+"""Routes of the watch: what was found around the gateway, and a look now."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from pgwitness.api.context import Actor, ServicesHere
+from pgwitness.errors import UnavailableError
+from pgwitness.watch.report import PARTS
+from pgwitness.watch.service import document
+
+router = APIRouter()
+
+Part = Literal["session", "statements", "route", "feature"]
+
+
+class LookNow(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    through: str | None = Field(None, description="connection to look with, whose role may see more")
+    parts: list[Part] = Field(list(PARTS), description="what to look at")
+
+
+class Keys(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    keys: list[str]
+    undo: bool = False
+
+
+@router.get("/findings")
+def findings(
+    services: ServicesHere, connection: str | None = None, past: bool = False
+) -> list[dict[str, Any]]:
+    """The worst first. ``past``: also what is gone."""
+    if connection is not None:
+        services.catalog.connections.get(connection)
+    return [document(one) for one in services.catalog.findings.list(connection, past=past)]
+
+
+@router.post("/connections/{name}/watch")
+def look(name: str, wanted: LookNow, services: ServicesHere, actor: Actor) -> dict[str, Any]:
+    """Look now: what is found and what cannot be seen."""
+    services.catalog.connections.get(name)
+    if services.watch is None:
+        raise UnavailableError(
+            "only a running gateway can look, since it knows its own sessions",
+            hint="start it with: pgwitness gateway",
+        )
+    return services.watch.look(name, through=wanted.through, parts=wanted.parts)
+
+
+@router.post("/connections/{name}/findings/accept")
+def accept(name: str, wanted: Keys, services: ServicesHere, actor: Actor) -> list[dict[str, Any]]:
+    """Say that these findings are known and wanted, or with ``undo`` that they are not any more."""
+    services.catalog.connections.get(name)
+    services.catalog.findings.accept(name, wanted.keys, actor=actor, undo=wanted.undo)
+    return [
+        document(one) for one in services.catalog.findings.list(name, past=True) if one.key in wanted.keys
+    ]
