@@ -1,7 +1,7 @@
 //! What Python and a session's task say to each other: orders one way, counters and the end the other way.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub struct Control {
     last_activity: AtomicU64,
     pub client_bytes: AtomicU64,
     pub server_bytes: AtomicU64,
+    /// Nothing more of the client is taken. A lock, so that whoever holds requests back knows that none is on its way.
+    held: Mutex<bool>,
 }
 
 #[derive(Clone)]
@@ -75,6 +77,10 @@ impl Relay {
         self.control.order(Order { reason, farewell, gently: true });
     }
 
+    fn hold(&self) {
+        *self.control.held() = true;
+    }
+
     #[getter]
     fn idle(&self) -> bool {
         self.control.idle()
@@ -109,7 +115,13 @@ impl Control {
             last_activity: AtomicU64::new(0),
             client_bytes: AtomicU64::new(0),
             server_bytes: AtomicU64::new(0),
+            held: Mutex::default(),
         }
+    }
+
+    /// Whether requests are held back; that does not change while the guard lives.
+    pub fn held(&self) -> MutexGuard<'_, bool> {
+        self.held.lock().unwrap()
     }
 
     /// The client's bytes were recorded, and this many requests in them.

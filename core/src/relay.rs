@@ -140,10 +140,17 @@ impl Conversation {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
-        let stop = self.poll_requests(cx).or_else(|| self.poll_answers(cx));
+        let stop = self.poll_unheld_requests(cx).or_else(|| self.poll_answers(cx));
         // After the answers: a ReadyForQuery among them may be what a drain waits for.
         let stop = stop.or_else(|| self.control.due(cx).map(Stop::Ordered));
         stop.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Whoever holds requests back waits here until those under way are recorded and forwarded: none follows.
+    fn poll_unheld_requests(&mut self, cx: &mut Context<'_>) -> Option<Stop> {
+        let control = self.control.clone();
+        let held = control.held();
+        if *held { None } else { self.poll_requests(cx) }
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Option<Stop> {

@@ -176,6 +176,9 @@ class Relay:
         are at a boundary, both streams close. ``reason`` comes back in RelayEnd. The first call counts."""
     def drain(self, reason: str, farewell: bytes = b"") -> None:
         """As ``end``, but as soon as the session is idle."""
+    def hold(self) -> None:
+        """Take nothing more of the client: when this returns, no request is recorded or forwarded any more.
+        Answers still are."""
     @property
     def idle(self) -> bool:
         """The server has said ReadyForQuery to all that it was asked."""

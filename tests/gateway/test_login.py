@@ -43,13 +43,14 @@ async def test_every_failure_looks_the_same(dial: Any, running: Any) -> None:
         assert error.detail is None and error.hint is None
     events = running.events("login_refused")
     assert [event["reason"] for event in events] == [
-        "proof",
-        "proof",
-        "proof",
-        "unknown_or_no_token",
-        "unknown_or_no_token",
-        "unknown_or_no_token",
+        "wrong_token",
+        "wrong_token",
+        "revoked_token",
+        "unknown_identity",
+        "identity_disabled",
+        "unknown_identity",
     ]
+    assert [event["token"] for event in events] == [None, None, token_id, None, None, None]
     assert events[0]["identity"] == "agent" and events[0]["address"].startswith("127.0.0.1:")
 
 

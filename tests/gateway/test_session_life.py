@@ -134,6 +134,7 @@ async def test_a_cancel_that_cannot_be_recorded_is_not_passed_on(dial: Any, runn
             return getattr(tape, name)
 
     client, pid, key = await open_raw(dial, running)
+    await until(lambda: len(running.gateway.registry))
     (session,) = running.gateway.registry
     tape, session.tape = session.tape, FullTape()
     await client.send(codec.query("SELECT pg_sleep(1)"))
@@ -174,6 +175,23 @@ async def test_kill_stops_the_running_statement(running: Any, server18: Any) -> 
     assert time.monotonic() - started < 1
     await connection.close()
     await until(lambda: pid not in server18.backends())
+
+
+async def test_nothing_runs_after_a_kill(running: Any) -> None:
+    """An agent that goes on after a cancelled statement is the client that a kill is for."""
+    connection = await running.connect("agent", "shop")
+    sleeping = asyncio.create_task(connection.execute("SELECT pg_sleep(30)"))
+    await asyncio.sleep(0.3)
+    (live,) = running.gateway.registry.list()
+    running.gateway.registry.kill(live["session"], "bob")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        await sleeping
+    with pytest.raises(psycopg.errors.AdminShutdown):
+        await connection.execute("SELECT 'after the kill'")
+    await connection.close()
+    await until(running.ends)
+    assert running.ends()[live["session"]]["reason"] == "killed"
+    assert b"after the kill" not in b"".join(frame[5] for frame in running.frames())
 
 
 @pytest.mark.parametrize("how", ["token", "identity", "grant", "connection"])

@@ -17,6 +17,7 @@ from fastapi.responses import StreamingResponse
 from pgwitness.api.context import Actor, ServicesHere
 from pgwitness.api.services import Services
 from pgwitness.errors import NotFoundError, UnavailableError
+from pgwitness.index.events import list_events
 from pgwitness.index.filters import Filters, parse
 from pgwitness.index.status import index_status
 from pgwitness.review.export import export_session
@@ -156,6 +157,18 @@ def statements_stream(
 def statement(session: str, seq: int, services: Current, actor: Actor) -> Response:
     services.note_reading(actor, "statement", resolve(services.index, session), seq=seq)
     return _json(show_statement(services.index, session, seq))
+
+
+@router.get("/events")
+def events(
+    services: Current,
+    filters: FiltersHere,
+    event: str | None = None,
+    limit: Limit = 100,
+    cursor: str | None = None,
+) -> Response:
+    """A page of what the recorder said outside of sessions, the newest first."""
+    return _json(list_events(services.index, filters, event, limit=limit, cursor=cursor))
 
 
 @router.get("/index")

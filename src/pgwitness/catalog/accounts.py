@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from pgwitness.catalog.database import Database
 from pgwitness.catalog.models import IdentityKind, TokenRole
 from pgwitness.catalog.tables import IdentityRow, TokenRow
+
+_ENDED_KEPT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,16 @@ class Account:
         return self.connections is None and credential.connections is None
 
 
+@dataclass(frozen=True, slots=True)
+class EndedCredential:
+    """A token that lets nobody in any more: enough to tell that it is the one that somebody still uses."""
+
+    token_id: str
+    revoked: bool
+    stored_key: bytes
+    server_key: bytes
+
+
 class Accounts:
     """Reads accounts, by the name of the identity or by a token."""
 
@@ -66,6 +78,17 @@ class Accounts:
         with self._database.read() as session:
             token = session.get(TokenRow, token_id)
             return None if token is None else _account(session, token.identity)
+
+    def ended(self, name: str, now: datetime) -> list[EndedCredential]:
+        """The identity's tokens that were revoked or have expired, the newest ones."""
+        over = or_(TokenRow.revoked_at.is_not(None), TokenRow.expires_at <= now)
+        query = select(TokenRow).join(TokenRow.identity).where(IdentityRow.name == name, over)
+        with self._database.read() as session:
+            rows = session.scalars(query.order_by(TokenRow.created_at.desc()).limit(_ENDED_KEPT))
+            return [
+                EndedCredential(row.id, row.revoked_at is not None, row.stored_key, row.server_key)
+                for row in rows
+            ]
 
 
 def _account(session: Session, row: IdentityRow) -> Account:

@@ -1,7 +1,7 @@
 """A client proves who it is: SCRAM-SHA-256, bound to the TLS channel where there is one.
 
 Whatever is wrong with a log-in, the client reads one and the same message, after the same steps. The reason
-is for the record: ``unknown_or_no_token``, ``proof``, ``downgrade``, ``binding``, ``malformed``, ``revoked``.
+is for the record: one of ``Refusal``'s, or ``downgrade``, ``binding``, ``malformed``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ MESSAGE_LIMIT = 4096
 class LoginRefusedError(AuthenticationFailed):
     """Carries the reason to the record; the client only sees that it failed."""
 
-    def __init__(self, user: str, reason: str) -> None:
+    def __init__(self, user: str, reason: str, token: str | None = None) -> None:
         super().__init__(f'password authentication failed for user "{printable(user)}"')
         self.reason = reason
+        self.token = token
 
 
 async def authenticate(
@@ -45,14 +46,16 @@ async def authenticate(
         await stream.write(codec.authentication_sasl_continue(challenge))
         verifier, last = exchange.final(await _response(stream), material.verifiers)
     except ScramError as error:
-        unknown = error.reason == "proof" and not material.verifiers
-        raise LoginRefusedError(user, "unknown_or_no_token" if unknown else error.reason) from error
+        if error.reason != "proof":
+            raise LoginRefusedError(user, error.reason) from error
+        refusal = await asyncio.to_thread(directory.why_refused, user, exchange.fitting)
+        raise LoginRefusedError(user, *refusal) from error
     except MalformedPayloadError as error:
         raise LoginRefusedError(user, "malformed") from error
     try:
         principal = await asyncio.to_thread(directory.principal, user, verifier.token_id)
     except AuthenticationFailed as error:
-        raise LoginRefusedError(user, "revoked") from error
+        raise LoginRefusedError(user, "revoked_token", verifier.token_id) from error
     await stream.write(codec.authentication_sasl_final(last))
     return principal, mechanism
 

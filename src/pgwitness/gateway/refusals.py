@@ -52,7 +52,8 @@ class Attempt:
         else:
             log.info("session_refused", **facts, user=self.user, error=str(error))
         if self.identity is None:
-            recorder.refused({"event": "login_refused", "identity": self.user, **facts})
+            token = error.token if isinstance(error, LoginRefusedError) else None
+            recorder.refused({"event": "login_refused", "identity": self.user, **facts, "token": token})
         else:
             facts |= {"identity": self.identity, "connection": self.connection}
             detail = str(error) if isinstance(error, UpstreamError | ClientError) else type(error).__name__

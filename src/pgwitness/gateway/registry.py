@@ -191,6 +191,7 @@ class Registry:
             return
         session.ending = True
         session.end_detail = f"by {by}" + (f": {why}" if why else "")
+        session.relay.hold()  # before the event: no statement is on the record after it
         session.event({"event": "kill_requested", "by": by, "why": why})
         log.info("session_killed", session=str(session.id), by=by, why=why)
         task = self._loop.create_task(self._stop_and_end(session))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from pgwitness.catalog.accounts import Account, Credential
+from pgwitness.catalog.accounts import Account, Credential, EndedCredential
 from pgwitness.catalog.identities import SCRAM_ITERATIONS
 from pgwitness.catalog.models import ANY, Connection, IdentityKind
 from pgwitness.catalog.names import is_name
@@ -62,6 +62,14 @@ class Principal:
     on_behalf_of: str | None
 
 
+class Refusal(NamedTuple):
+    """Why a log-in failed: ``unknown_identity``, ``identity_disabled``, ``revoked_token``, ``expired_token``
+    or ``wrong_token``; and which token it was made with, if that is known."""
+
+    reason: str
+    token_id: str | None
+
+
 class Use(NamedTuple):
     """A token in use on a connection: what a live session rests on."""
 
@@ -100,6 +108,21 @@ class Directory:
                 if credential.role == "client" and _live(credential, now)
             ],
         )
+
+    def why_refused(
+        self, name: str, fitting: Callable[[Iterable[EndedCredential]], EndedCredential | None]
+    ) -> Refusal:
+        """For the record, after a proof that fits no live token; the client is never told. ``fitting`` says
+        which credential the proof fits."""
+        account = self._account(name)
+        if account is None:
+            return Refusal("unknown_identity", None)
+        if account.disabled:
+            return Refusal("identity_disabled", None)
+        ended = fitting(self._catalog.accounts.ended(name, datetime.now(UTC)))
+        if ended is None:
+            return Refusal("wrong_token", None)
+        return Refusal("revoked_token" if ended.revoked else "expired_token", ended.token_id)
 
     def principal(self, name: str, token_id: str) -> Principal:
         """After the proof. Raises AuthenticationFailed if the token died meanwhile. Notes the use."""

@@ -65,6 +65,7 @@ class ServerExchange:
         self._expected_binding = b""
         self._auth_message = b""
         self._nonce = b""
+        self._proof = b""
 
     @property
     def mechanisms(self) -> list[str]:
@@ -99,19 +100,26 @@ class ServerExchange:
             raise ScramError("SCRAM channel binding check failed", "binding")
         if not hmac.compare_digest(attributes["r"], self._nonce):
             raise ScramError("the nonce is not the one of this exchange")
-        auth_message = self._auth_message + b"," + without_proof
         proof = _base64(proof_text)
         if len(proof) != 32:
             raise ScramError("a proof has 32 bytes")
-        matched: V | None = None
-        for verifier in verifiers:  # all of them, so that time does not tell which one fits
-            signature = _hmac(verifier.stored_key, auth_message)
-            stored_key = hashlib.sha256(_xor(proof, signature)).digest()
-            if hmac.compare_digest(stored_key, verifier.stored_key):
-                matched = verifier
+        self._auth_message += b"," + without_proof
+        self._proof = proof
+        matched = self.fitting(verifiers)
         if matched is None:
             raise ScramError("the proof fits no live token", "proof")
-        return matched, b"v=" + b64encode(_hmac(matched.server_key, auth_message))
+        return matched, b"v=" + b64encode(_hmac(matched.server_key, self._auth_message))
+
+    def fitting(self, verifiers: Iterable[V]) -> V | None:
+        """Which verifier the proof fits that ``final`` was given, for whoever wants to know what a wrong one
+        was."""
+        matched: V | None = None
+        for verifier in verifiers:  # all of them, so that time does not tell which one fits
+            signature = _hmac(verifier.stored_key, self._auth_message)
+            stored_key = hashlib.sha256(_xor(self._proof, signature)).digest()
+            if hmac.compare_digest(stored_key, verifier.stored_key):
+                matched = verifier
+        return matched
 
     def _gs2_header(self, mechanism: str, message: bytes) -> tuple[bytes, bytes]:
         """(header up to and with its second comma, client-first-bare)"""
