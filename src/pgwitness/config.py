@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -139,6 +139,26 @@ class SealSettings(_Section):
             "-1: for ever.",
         ),
     ] = 0
+    recipients: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Auditors' age recipients (`age1…`, or SSH public keys), to which each session's "
+            "secret is encrypted."
+        ),
+    ] = ()
+    readable: Annotated[
+        bool,
+        Field(
+            description="With recipients: whether the gateway keeps the secrets, too. If not, it destroys a "
+            "session's when the session has ended, and then only the recipients can read what is sealed."
+        ),
+    ] = True
+
+    @model_validator(mode="after")
+    def _somebody_can_read(self) -> SealSettings:
+        if not self.readable and not self.recipients:
+            raise ValueError("readable = false needs recipients: nobody could ever read the record")
+        return self
 
 
 class WitnessSettings(_Section):

@@ -1,3 +1,4 @@
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def by_address(services: Services, settings: Settings, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def in_process(settings: Settings) -> Iterator[Client]:
-    with connect(settings) as client:
+    with connect(settings, new=True) as client:
         yield client
 
 
@@ -109,12 +110,24 @@ def test_a_socket_that_a_dead_gateway_left_is_passed_by(settings: Settings) -> N
     settings.prepare_state()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(settings.admin_socket))
-    with connect(settings) as client:
+    with connect(settings, new=True) as client:
         assert not client.remote and client.get("/identities") == []
 
 
+def test_a_directory_of_another_account_is_explained(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: socket.socket, address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)  # the tests may run as root
+    with pytest.raises(UnavailableError, match="Permission denied") as raised:
+        connect(settings)
+    assert "account of the gateway" in str(raised.value.hint)
+
+
 def test_a_directory_too_deep_for_a_socket_is_read_all_the_same(tmp_path: Path) -> None:
-    with connect(Settings(state=tmp_path / ("x" * 100))) as client:
+    with connect(Settings(state=tmp_path / ("x" * 100)), new=True) as client:
         assert not client.remote and client.get("/identities") == []
 
 

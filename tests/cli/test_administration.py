@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
+from pgwitness.api.client import connect
 from pgwitness.cli import run
+from pgwitness.config import Settings
 
 SERVER = ("--host", "db", "--database", "shop", "--user", "app")
 
@@ -44,6 +46,13 @@ def pgwitness(
         monkeypatch.setenv(name, "")  # not deleted, so that what a command sets is undone after the test
     monkeypatch.setenv("PGWITNESS_STATE", str(tmp_path / "state"))
     return Pgwitness(capsys)
+
+
+@pytest.fixture
+def begun(pgwitness: Pgwitness, tmp_path: Path) -> Pgwitness:
+    """On a state directory that holds a catalog, and nothing in it."""
+    with connect(Settings(state=tmp_path / "state"), new=True):
+        return pgwitness
 
 
 def program(*arguments: str, stdin: str = "", **environment: str) -> Done:
@@ -150,7 +159,7 @@ def test_updates_keep_what_is_not_named(pgwitness: Pgwitness) -> None:
 
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl", "csv"])
-def test_every_listing_has_every_format(pgwitness: Pgwitness, format: str) -> None:
+def test_every_listing_has_every_format(begun: Pgwitness, format: str) -> None:
     for listing in (
         ("connection", "list"),
         ("connector", "list"),
@@ -158,7 +167,7 @@ def test_every_listing_has_every_format(pgwitness: Pgwitness, format: str) -> No
         ("token", "list"),
         ("audit",),
     ):
-        done = pgwitness(*listing, "--format", format)
+        done = begun(*listing, "--format", format)
         assert done.code == 0, done.err
         assert done.out == ("[]\n" if format == "json" else "")
         assert bool(done.err) == (format == "table")
@@ -207,13 +216,13 @@ def test_a_table_cannot_steer_the_terminal(pgwitness: Pgwitness) -> None:
         (("identity", "add", "x", "--connections", "none"), 1, "there is no connection 'none'"),
         (("identity", "add", "pgwitness-x"), 2, "belong to pgwitness itself"),
         (("--config", "/none.toml", "identity", "list"), 2, "cannot read the configuration"),
-        (("identity", "list", "--state", "/dev/null/x"), 3, "cannot use the state directory"),
+        (("identity", "add", "x", "--state", "/dev/null/x"), 3, "cannot use the state directory"),
     ],
 )
 def test_an_error_is_a_line_a_hint_and_a_number(
-    pgwitness: Pgwitness, arguments: tuple[str, ...], code: int, says: str
+    begun: Pgwitness, arguments: tuple[str, ...], code: int, says: str
 ) -> None:
-    done = pgwitness(*arguments)
+    done = begun(*arguments)
     assert done.code == code and says in done.err, done.err
     assert done.out == ""
     lines = done.err.splitlines()
@@ -233,7 +242,7 @@ def test_debug_shows_where(pgwitness: Pgwitness, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_nobody_foresaw_is_still_one_line(pgwitness: Pgwitness, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("surprise")
 
     monkeypatch.setattr("pgwitness.api.client.connect", fail)

@@ -221,5 +221,44 @@ def test_damage_shows_in_the_exit_code(pgwitness: Command, state: Path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(b"COMMIT\0")] ^= 1
     path.write_bytes(data)
-    pgwitness("statements")
+    remark = "Part of the tape is unreadable"
+    for command in (
+        ("statements",),
+        ("session", "list"),
+        ("session", "show", ONE),
+        ("session", "replay", ONE),
+    ):
+        assert remark in pgwitness(*command, err=True)
+        assert remark not in pgwitness(*command)
+    nothing = pgwitness("session", "replay", TWO, code=1, err=True)
+    assert remark in nothing and "there is no session" in nothing
     assert "checksum" in pgwitness("index", "status", code=1)
+    assert remark in pgwitness("index", "rebuild", code=1, err=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("statements",),
+        ("session", "list"),
+        ("session", "show", "8f3e21ab"),
+        ("index", "status"),
+        ("audit",),
+        ("token", "list"),
+        ("connection", "remove", "orders"),
+    ],
+)
+def test_a_wrong_state_directory_is_no_all_clear(
+    pgwitness: Command, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    wrong = tmp_path / "typo"
+    said = pgwitness(*arguments, "--state", str(wrong), code=3, err=True)
+    assert f"{wrong} holds no record" in said and "PGWITNESS_STATE" in said
+    assert not wrong.exists()
+
+
+def test_without_a_gateway_there_is_no_record(pgwitness: Command, tmp_path: Path) -> None:
+    fresh = str(tmp_path / "fresh")
+    pgwitness("identity", "add", "agent", "--state", fresh)
+    assert "holds no record" in pgwitness("statements", "--state", fresh, code=3, err=True)
+    assert "agent" in pgwitness("identity", "list", "--state", fresh)

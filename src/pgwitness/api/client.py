@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -98,8 +99,12 @@ class Client:
             raise UnavailableError(f"cannot reach {self.where}: {error}") from None
 
 
-def connect(settings: Settings) -> Client:
-    """Raises InvalidError for what the environment says, UnavailableError if the catalog cannot be opened."""
+def connect(settings: Settings, *, new: bool = False) -> Client:
+    """``new``: a state directory that holds nothing yet is begun; otherwise it is an error, as it is most
+    likely the wrong one, and to find nothing there would say that nothing happened.
+
+    Raises InvalidError for what the environment says, UnavailableError if the catalog cannot be opened.
+    """
     url = os.environ.get(URL_VARIABLE)
     if url:
         return _remote(url, os.environ.get(TOKEN_VARIABLE))
@@ -108,7 +113,18 @@ def connect(settings: Settings) -> Client:
             transport=httpx.HTTPTransport(uds=str(settings.admin_socket)), base_url=_LOCAL, timeout=_TIMEOUT
         )
         return Client(http, where=f"the gateway on {settings.state}", remote=True, close=lambda: None)
+    if not new and not settings.has_catalog and not settings.has_record:
+        raise no_record(settings.state)
     return _in_process(settings)
+
+
+def no_record(state: Path) -> UnavailableError:
+    """Of a state directory, most likely a wrong one."""
+    return UnavailableError(
+        f"{state} holds no record",
+        hint=f"set --state or PGWITNESS_STATE, or {URL_VARIABLE} for a gateway elsewhere; "
+        "pgwitness gateway begins a new one",
+    )
 
 
 def path(*parts: str) -> str:
@@ -142,7 +158,10 @@ def _answers(settings: Settings) -> bool:
         except OSError as error:
             if error.errno is None:  # the path is too long for a socket, so no gateway serves there
                 return False
-            raise UnavailableError(f"cannot use {settings.admin_socket}: {error.strerror}") from None
+            raise UnavailableError(
+                f"cannot use {settings.admin_socket}: {error.strerror}",
+                hint=f"run it as the account of the gateway, or set {URL_VARIABLE} and {TOKEN_VARIABLE}",
+            ) from None
     return True
 
 

@@ -147,7 +147,7 @@ def add(
     Example: pgwitness connection add orders --host db --database shop --user app --password-stdin
     """
     body = details.body(name=name, host=host, database=database, user=user)
-    with client(state, config) as api:
+    with client(state, config, new=True) as api:
         added = api.post("/connections", body)
     detail(added, _DETAIL, format)
     if format is Format.table:

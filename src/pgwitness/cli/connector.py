@@ -36,7 +36,7 @@ def add(
 
     Example: TOKEN=$(pgwitness connector add east)
     """
-    with client(state, config) as api:
+    with client(state, config, new=True) as api:
         _show(api.post("/connectors", {"name": name, "ttl": ttl}), format)
 
 

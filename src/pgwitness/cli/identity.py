@@ -45,7 +45,7 @@ def add(
     Example: pgwitness identity add billing-agent --connections orders,crm
     """
     body = {"name": name, "kind": kind.value, "connections": parse_list(connections)}
-    with client(state, config) as api:
+    with client(state, config, new=True) as api:
         added = api.post("/identities", body)
     detail(added, _COLUMNS, format)
     if format is Format.table:

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from pgwitness.cli import text
-from pgwitness.cli.options import Config, State, client, load_settings
+from pgwitness.cli.options import UNREADABLE, Config, State, load_settings, record
 from pgwitness.cli.output import Column, Document, Format, FormatOption, console, detail, listing, note
 
 app = typer.Typer(help="The tables behind the listings, made from the tape.", no_args_is_help=True)
@@ -25,7 +25,7 @@ def status(format: FormatOption = Format.table, state: State = None, config: Con
 
     Example: pgwitness index status
     """
-    with client(state, config) as api:
+    with record(state, config) as api:
         document = api.get("/index")
     detail(document, _STATUS, format)
     problems = document["problems"]
@@ -41,12 +41,15 @@ def rebuild(state: State = None, config: Config = None) -> None:
     """Make the index anew from the tape, also while the gateway runs. Until it is done, listings use
     the old one.
 
+    Exit code 1 if a part of the tape could not be read.
+
     Example: pgwitness index rebuild
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from pgwitness.index.catchup import rebuild as rebuild_index
+    from pgwitness.index.status import index_status
 
     settings = load_settings(state, config)
     meter = (TextColumn("reading the tape"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -58,6 +61,9 @@ def rebuild(state: State = None, config: Config = None) -> None:
             text=settings.index.text,
         )
     note(f"The index is new: {made['bytes']:,} bytes of tape in {made['seconds']:.1f} s.")
+    if index_status(settings.state)["problems"]:
+        note(UNREADABLE)
+        raise typer.Exit(1)
 
 
 def _indexer(document: Document) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from pgwitness.errors import WitnessError
 
 if TYPE_CHECKING:
     from pgwitness.api.client import Client
@@ -24,6 +27,8 @@ State = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
 
+UNREADABLE = "Part of the tape is unreadable, so this may not be all: see pgwitness index status"
+
 
 def load_settings(state: Path | None, config: Path | None) -> Settings:
     """Raises InvalidError."""
@@ -33,12 +38,40 @@ def load_settings(state: Path | None, config: Path | None) -> Settings:
 
 
 @contextmanager
-def client(state: Path | None, config: Path | None) -> Iterator[Client]:
-    """The API, wherever it is. Raises InvalidError, UnavailableError."""
+def client(state: Path | None, config: Path | None, *, new: bool = False) -> Iterator[Client]:
+    """The API, wherever it is. ``new``: an empty state directory may be begun. Raises InvalidError,
+    UnavailableError.
+    """
     from pgwitness.api.client import connect
 
-    with connect(load_settings(state, config)) as connected:
+    with connect(load_settings(state, config), new=new) as connected:
         yield connected
+
+
+@contextmanager
+def record(state: Path | None, config: Path | None) -> Iterator[Client]:
+    """As ``client``, for who reads the record. Raises UnavailableError also where there is none."""
+    from pgwitness.api.client import connect, no_record
+
+    settings = load_settings(state, config)
+    with connect(settings) as connected:
+        if not connected.remote and not settings.has_record:
+            raise no_record(settings.state)
+        yield connected
+
+
+@contextmanager
+def listed(state: Path | None, config: Path | None) -> Iterator[Client]:
+    """As ``record``. At the end, also at an error, it is said if a part of the tape could not be read, for
+    then what was shown may not be all.
+    """
+    with record(state, config) as connected:
+        try:
+            yield connected
+        finally:
+            with suppress(WitnessError):  # what the gateway said before tells more
+                if connected.get("/index")["problems"]:
+                    print(UNREADABLE, file=sys.stderr)  # noqa: T201
 
 
 def parse_list(text: str) -> list[str] | str:

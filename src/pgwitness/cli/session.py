@@ -13,7 +13,7 @@ import typer
 
 from pgwitness.api.client import path
 from pgwitness.cli import filtering, text
-from pgwitness.cli.options import Config, State, client
+from pgwitness.cli.options import Config, State, client, listed
 from pgwitness.cli.output import (
     Column,
     Document,
@@ -81,13 +81,13 @@ def list_(
         "min_rows": min_rows,
     }
     most = limit or (DEFAULT_LIMIT if format is Format.table else None)
-    with client(state, config) as api:
+    with listed(state, config) as api:
         found = _sessions(api, filters, None if most is None else most + 1)
         if format is not Format.table:
             listing(islice(found, most), _COLUMNS, format)
             return
         documents = list(found)
-    listing(documents[:most], _COLUMNS, format, empty="No such session.")
+        listing(documents[:most], _COLUMNS, format, empty="No such session.")
     if most and len(documents) > most:
         note(f"These are the newest {most}. --limit shows more, --since and --until choose a time.")
 
@@ -100,13 +100,12 @@ def show(
 
     Example: pgwitness session show 8f3e21ab
     """
-    with client(state, config) as api:
+    with listed(state, config) as api:
         document = api.get(path("sessions", session))
-    detail(document, _DETAILS, format)
-    if format is Format.table and document["events"]:
-        out = console()
-        out.print()
-        listing(document["events"], _EVENTS, format)
+        detail(document, _DETAILS, format)
+        if format is Format.table and document["events"]:
+            console().print()
+            listing(document["events"], _EVENTS, format)
 
 
 @app.command("replay")
@@ -138,7 +137,7 @@ def replay(
     Example: pgwitness session replay 8f3e21ab --speed 10 --results
     """
     pace = _speed(speed)
-    with client(state, config) as api:
+    with listed(state, config) as api:
         lines = api.lines(path("sessions", session, "replay"), results=results or None)
         if format is not Format.table:
             listing((json.loads(line) for line in lines), (), format)
@@ -165,7 +164,7 @@ def export(
 
     Example: pgwitness session export 8f3e21ab --format sql -o incident.sql
     """
-    with client(state, config) as api:
+    with listed(state, config) as api:
         pieces = api.stream(path("sessions", session, "export"), format=format)
         if str(output) == "-":
             for piece in pieces:

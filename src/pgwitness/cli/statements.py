@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pgwitness.cli import filtering, text
-from pgwitness.cli.options import Config, State, client
+from pgwitness.cli.options import Config, State, listed
 from pgwitness.cli.output import Column, Document, Format, FormatOption, console, listing, note
 
 DEFAULT_LIMIT = 100
@@ -67,7 +67,7 @@ def statements(
         "outcome": outcome,
         "min_rows": min_rows,
     }
-    with client(state, config) as api:
+    with listed(state, config) as api:
         if format is Format.table:
             window = _window(limit or DEFAULT_LIMIT, first, more=1)
             _table(api.lines("/statements/stream", **filters, **window), limit or DEFAULT_LIMIT, first)
