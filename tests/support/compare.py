@@ -17,17 +17,22 @@ NEVER_RAN = {"skipped", "error", "cancelled", "unfinished"}
 what it cannot parse or bind before that."""
 
 
-def upstream_pids(state: Path) -> dict[str, int]:
-    """Session id → process id of its backend, from the headers on the tape."""
+def headers(state: Path) -> dict[str, Record]:
+    """Session id → its header on the tape."""
     from pgwitness._core import KIND_SESSION_STARTED, TapeReader
 
     reader = TapeReader(state / "tape")
-    pids = {}
+    found = {}
     while frames := reader.read():
         for session, _, kind, _, _, payload in frames:
             if kind == KIND_SESSION_STARTED:
-                pids[str(uuid.UUID(bytes=session))] = msgspec.json.decode(payload)["upstream"]["pid"]
-    return pids
+                found[str(uuid.UUID(bytes=session))] = msgspec.json.decode(payload)
+    return found
+
+
+def upstream_pids(state: Path) -> dict[str, int]:
+    """Session id → process id of its backend."""
+    return {session: header["upstream"]["pid"] for session, header in headers(state).items()}
 
 
 def assert_same(record: Iterable[Record], logged: Iterable[Logged], pids: dict[str, int]) -> None:

@@ -34,16 +34,17 @@ class Allowed:
 
 
 def _pair(entry: str) -> tuple[str, int | None]:
+    """Host, and port if there is one. An IPv6 address has brackets where a port follows."""
     host, colon, port = entry.rpartition(":")
-    bare = not colon or (":" in host and not host.startswith("["))  # an IPv6 address without a port
-    if _is_unix(entry) or bare or entry.endswith("]"):
-        host, port = entry, ""
-    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535)):
+    if _is_unix(entry) or not colon or entry.endswith("]") or (":" in host and not host.startswith("[")):
+        host, port = entry, "any"
+    number = None if port == "any" else int(port) if port.isascii() and port.isdigit() else 0
+    if not host or (number is not None and not 0 < number <= 65535):
         raise InvalidError(
             f"{entry!r} is not a host that could be allowed",
             hint="HOST, HOST:PORT, [ADDRESS]:PORT, the directory of a Unix socket, or any",
         )
-    return _normal(host), int(port) if port else None
+    return _normal(host), number
 
 
 def _is_unix(host: str) -> bool:

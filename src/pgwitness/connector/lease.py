@@ -102,7 +102,7 @@ class Lease:
             for task in over:
                 task.cancel()
             await asyncio.gather(*over, return_exceptions=True)
-            await channel.close()
+            channel.abort()
 
     async def _introduce(self, stream: Stream) -> Welcome:
         await self._way.secure(stream, self._holder.tls)

@@ -16,7 +16,7 @@ from pgwitness.wire.tunnel import SERVER_NAME, TUNNEL
 REACH_SECONDS: Final = 4.0
 """For one address, TLS included: a shorter wait than TCP's own between its later attempts, so that a link
 that is back is noticed."""
-_CERTIFICATE_ALERTS: Final = ("certificate", "UnknownCA", "AccessDenied", "DecryptError")
+_CERTIFICATE_ALERTS: Final = ("certificate", "Certificate", "UnknownCA", "AccessDenied", "DecryptError")
 
 
 class Way:
@@ -98,6 +98,8 @@ def explain(error: StreamError, gateway: str) -> UnavailableError | ConnectorRef
             f"no trust between us and the gateway at {gateway}: {text}",
             hint="to join anew: pgwitness connector rejoin NAME, at the gateway, gives a token",
         )
+    if "handshake eof" in text:
+        text = f"closed in the TLS handshake; it is no gateway, or speaks another version than {TUNNEL}"
     return UnavailableError(f"the connection to the gateway at {gateway} failed: {text}")
 
 

@@ -296,7 +296,7 @@ class Tunnel:
         previous = self._online.get(online.name)
         self._online[online.name] = online
         if previous is not None:
-            await previous.end("it dialled in anew")
+            previous.cut("it dialled in anew")
         facts = {"connector": online.name, "address": online.address}
         log.info("connector_online", **facts, software=online.software)
         self._recorder.note(

@@ -92,7 +92,8 @@ class Online:
             return self._ended or ("it said good-bye" if self.draining else str(error))
         finally:
             self._forget()
-            await self._channel.close()
+            if self._ended is None:
+                self._channel.abort()
 
     async def _take(self, message: Message, renew: RenewCertificate) -> None:
         if isinstance(message, Done):
@@ -114,11 +115,16 @@ class Online:
         self.say(Supply(tickets))
 
     async def end(self, why: str) -> None:
-        """End it from our side; ``converse`` then returns ``why``."""
+        """End it from our side, what was said before delivered; ``converse`` then returns ``why``."""
         if self._ended is None:
             self._ended = why
             self._forget()
             await self._channel.close()
+
+    def cut(self, why: str) -> None:
+        """As ``end``, at once and without last words."""
+        self._ended = self._ended or why
+        self._channel.abort()
 
     def _forget(self) -> None:
         self.pool.close("it went offline")

@@ -34,7 +34,7 @@ class ChannelClosedError(Exception):
 
 
 class Channel:
-    """``over`` a stream, then ``send`` and ``receive`` until one raises; ``close`` in any case."""
+    """``over`` a stream, then ``send`` and ``receive`` until that raises, then ``close`` or ``abort``."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, copy: Relay, heartbeat: float
@@ -92,6 +92,12 @@ class Channel:
             self.send(Heartbeat())
             await asyncio.sleep(self._heartbeat)
 
+    def abort(self) -> None:
+        """Close now; ``receive`` raises."""
+        self._beating.cancel()
+        self._copy.end("closed")
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         """What was sent before is still delivered to a peer that reads it within a moment."""
         self._beating.cancel()
@@ -100,8 +106,8 @@ class Channel:
             async with asyncio.timeout(self._heartbeat):
                 await self._copy.wait()
         except (TimeoutError, OSError):
-            self._copy.end("closed")
-        self._writer.transport.abort()
+            pass
+        self.abort()
 
 
 async def _pair(engine: Engine, worker: int) -> tuple[socket.socket, Stream]:
