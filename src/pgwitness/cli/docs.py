@@ -103,6 +103,8 @@ def _parameters(path: str, function: Any, rest: str = "") -> Iterator[str]:
     rows: list[str] = []
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
+        if hints[name] is typer.Context:
+            continue
         kind, info = get_args(hints[name])
         default = parameter.default
         if isinstance(info, ArgumentInfo):
