@@ -55,7 +55,8 @@ class Gateway:
         return "".join(self._log)
 
     def start(self) -> "Gateway":
-        ports = ["--port", str(self.port), "--tunnel-port", "0", "--http-port", "0"]
+        tunnel_port = self.tunnel.rpartition(":")[2] or "0"
+        ports = ["--port", str(self.port), "--tunnel-port", tunnel_port, "--http-port", "0"]
         self._process = subprocess.Popen(
             self._command("gateway", *ports, *self.arguments),
             stdin=subprocess.DEVNULL,
@@ -95,7 +96,7 @@ class Gateway:
         process.wait()
 
     def restart(self) -> "Gateway":
-        """Start again on the same port."""
+        """Start again on the same ports."""
         return self.start()
 
     def stop(self) -> None:
