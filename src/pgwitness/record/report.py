@@ -1,6 +1,7 @@
 """What verification found: steps in order, problems that name what is broken, remarks that do not count
 against the record."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ Outcome = Literal["sound", "broken", "skipped"]
 Progress = Callable[[str, int, int], None]
 """Told (step, done, in all)."""
 
-MOST = 100
-"""Problems kept of one step; the others are counted."""
+MOST, MOST_OF_A_FILE = 500, 20
+"""Problems kept of one step, and of one file in it; the others are counted."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -86,13 +87,15 @@ class Findings:
         self._report = report
         self._name = name
         self.problems = 0
+        self._of_file: Counter[str | None] = Counter()
 
     def broken(
         self, text: str, *, file: str | None = None, entry: int | None = None, session: str | None = None
     ) -> None:
         self.problems += 1
         self._report.result = "broken"
-        if self.problems <= MOST:
+        self._of_file[file] += 1
+        if self.problems <= MOST and (file is None or self._of_file[file] <= MOST_OF_A_FILE):
             self._report.problems.append(Problem(self._name, text, file, entry, session))
 
     def end(self, detail: str) -> bool:
