@@ -5,11 +5,25 @@ not come through here.
 """
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 TEMPORARY = ".tmp"
+
+
+_PIECE = 1 << 20
+
+
+def _fallocate(descriptor: int, mode: int, offset: int, length: int) -> int:
+    """fallocate(2), which Python has without its modes. 0 if it was done."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).fallocate
+    except (AttributeError, OSError):
+        return -1
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong)
+    return int(call(descriptor, mode, offset, length))
 
 
 class Files:
@@ -25,6 +39,13 @@ class Files:
             written = os.pwrite(descriptor, view, offset)
             view = view[written:]
             offset += written
+
+    def punch(self, descriptor: int, offset: int, length: int) -> None:
+        """Zeros from there on, and no room on the disk for them where the file system can do that."""
+        keep_size_and_punch_hole = 0x01 | 0x02
+        if _fallocate(descriptor, keep_size_and_punch_hole, offset, length) != 0:
+            for start in range(offset, offset + length, _PIECE):
+                self.write(descriptor, bytes(min(_PIECE, offset + length - start)), start)
 
     def truncate(self, descriptor: int, length: int) -> None:
         os.ftruncate(descriptor, length)

@@ -53,7 +53,7 @@ class SealedFrames:
         held: list[Frame] = []
         lost: list[Lost] = []
         due = 0
-        for _, entry in self._log.entries(self._first_entry()):
+        for _, entry in self._log.entries(first_entry(self._log, self._start)):
             at = _at(entry)
             low = _lowest_after(at)
             if low >= self.end:
@@ -80,7 +80,7 @@ class SealedFrames:
     @property
     def share_left(self) -> float:
         """How much of the record is from ``start`` on, roughly: 0 to 1."""
-        return 1 - self._first_entry() / self._log.size if self._log.size else 0.0
+        return 1 - first_entry(self._log, self._start) / self._log.size if self._log.size else 0.0
 
     def _frames(self, entry: Entry) -> list[Frame] | Lost:
         """Those that are wanted of an entry."""
@@ -110,18 +110,27 @@ class SealedFrames:
             return frames
         return [frame for frame in frames if self._start <= frame[4] < self.end]
 
-    def _first_entry(self) -> int:
-        """Where to begin: no frame from ``start`` on is in an entry before."""
-        low = _lowest_after(self._start)
-        # Of bundles 0 to ``first`` all begin too early; ``after`` does not, or there is none.
-        first, after = 0, -(-self._log.size // TILE_WIDTH)
-        while after - first > 1:
-            middle = (first + after) // 2
-            if _at(decode(self._log.raw_entry(middle * TILE_WIDTH))) < low:
-                first = middle
-            else:
-                after = middle
-        return first * TILE_WIDTH
+
+def first_entry(log: LogReader, start: int) -> int:
+    """Where to begin: no frame from position ``start`` on is in an entry before. Raises RecordBroken."""
+    low = _lowest_after(start)
+    # Of bundles 0 to ``first`` all begin too early; ``after`` does not, or there is none.
+    first, after = 0, -(-log.size // TILE_WIDTH)
+    while after - first > 1:
+        middle = (first + after) // 2
+        if _at(decode(log.raw_entry(middle * TILE_WIDTH))) < low:
+            first = middle
+        else:
+            after = middle
+    return first * TILE_WIDTH
+
+
+def entries_between(log: LogReader, first: int, last: int) -> Iterator[Entry]:
+    """All that have a frame from position ``first`` to ``last``, and more around. Raises RecordBroken."""
+    for _, entry in log.entries(first_entry(log, first)):
+        if _lowest_after(_at(entry)) > last:
+            return
+        yield entry
 
 
 def _at(entry: Entry) -> int:

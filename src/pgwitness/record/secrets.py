@@ -83,6 +83,12 @@ class Secrets:
         slot = self._slots.get(session)
         return None if slot is None else self.get(slot, session)
 
+    def sessions(self) -> list[bytes]:
+        """All whose secret is here."""
+        for path in sorted(self._directory.glob("[0-9]*")):
+            self._scan(path)
+        return [session for session in self._slots if any(session)]
+
     def destroy(self, slot: int, session: bytes) -> bool:
         """Overwrite it, durably. False if it is not there (any more). Raises OSError."""
         if self.get(slot, session) is None:
@@ -92,6 +98,12 @@ class Secrets:
             self._files.write(descriptor, bytes(_HELD), offset)
             self._files.sync(descriptor)
         return True
+
+    def forget(self, session: bytes) -> bool:
+        """As ``destroy``, where the slot is not known. Raises OSError."""
+        if self.find(session) is None:
+            return False
+        return self.destroy(self._slots[session], session)
 
     def _scan(self, path: Path) -> bool:
         """Note the slots of a file; False if all that is in it was noted before."""

@@ -178,6 +178,7 @@ class ObjectCheck:
             and entry.slot is not None
             and self._have_secrets
             and entry.session not in self._erased
+            and not (entry.wrapped and self._layout.wrapped_secret(entry.session).exists())
         ):
             text = "its secret is gone, and no erasure was recorded: its content is destroyed"
             self._content.broken(text, file=self._secrets(entry.slot), entry=index, session=entry.session)

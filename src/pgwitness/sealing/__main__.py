@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
             settings.seal.round_seconds,
             keep_tape_seconds=settings.seal.keep_tape_seconds,
             heads=settings.heads,
+            recipients=settings.seal.recipients,
+            readable=settings.seal.readable,
         )
         process = SealingProcess(settings.state, plan)
         for number in (signal.SIGTERM, signal.SIGINT):

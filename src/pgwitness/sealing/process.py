@@ -20,6 +20,7 @@ from pgwitness.errors import RecordBroken
 from pgwitness.processes import only_one
 from pgwitness.record.files import Files
 from pgwitness.record.layout import Layout
+from pgwitness.record.recipients import Wrapper
 from pgwitness.sealing.messenger import Messenger, Place, report
 from pgwitness.sealing.places import FilePlace, WebhookPlace, WitnessPlace
 from pgwitness.sealing.release import release
@@ -41,6 +42,10 @@ class Plan:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     keep_tape_seconds: float = 0.0
     heads: HeadSettings = field(default_factory=HeadSettings)
+    recipients: tuple[str, ...] = ()
+    """Of age, to which sessions' secrets are encrypted."""
+    readable: bool = True
+    """The gateway keeps the secrets as well."""
 
 
 class SealingProcess:
@@ -50,6 +55,7 @@ class SealingProcess:
         self._state = state
         self._plan = plan
         self._files = files or Files()
+        self._wrap = Wrapper(Layout(state / "record"), plan.recipients, files) if plan.recipients else None
         self._stop = threading.Event()
         self._abandon = threading.Event()
         self._cosigned: queue.SimpleQueue[tuple[bytes, list[str]]] = queue.SimpleQueue()
@@ -86,7 +92,7 @@ class SealingProcess:
         """Seal until ``stop``: True. False when something failed."""
         sealer: Sealer | None = None
         try:
-            sealer = Sealer(self._state, self._files)
+            sealer = Sealer(self._state, self._files, wrap=self._wrap, readable=self._plan.readable)
             self._serve(sealer)
         except (OSError, RecordBroken) as error:
             self._trouble(error)
@@ -105,11 +111,14 @@ class SealingProcess:
             self._round(sealer)
             self._trouble(None)
             if stopping:
+                sealer.erase()
                 sealer.save()
                 return
             while not self._cosigned.empty():
                 sealer.cosign(*self._cosigned.get())
-            release(self._state, sealer.sealed, self._plan.keep_tape_seconds, self._files)
+            release(
+                self._state, sealer.sealed, self._plan.keep_tape_seconds, self._files, erased=sealer.erase()
+            )
             if self._news.is_set():
                 self._report()
             self._stop.wait(max(0.0, began + self._plan.round_seconds - time.monotonic()))

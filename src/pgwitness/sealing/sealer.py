@@ -15,6 +15,7 @@ from pgwitness.errors import RecordBroken
 from pgwitness.index.tape import instance, segment, segments
 from pgwitness.record.chain import Wrap, begin, extend
 from pgwitness.record.chunks import Frame
+from pgwitness.record.entries import session_text
 from pgwitness.record.events import add_damage, add_event
 from pgwitness.record.files import Files, publish
 from pgwitness.record.keys import make_signer
@@ -23,6 +24,7 @@ from pgwitness.record.log_reader import LogReader
 from pgwitness.record.log_writer import LogWriter
 from pgwitness.record.notes import add_signatures, parse_note
 from pgwitness.record.secrets import Secrets
+from pgwitness.sealing.erasing import Erasures
 from pgwitness.sealing.journal import Journal
 from pgwitness.sealing.spans import Span, Spans
 
@@ -43,12 +45,16 @@ class Sealer:
         files: Files | None = None,
         *,
         wrap: Wrap | None = None,
+        readable: bool = True,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        """Makes the record if there is none. Raises RecordBroken when it cannot be gone on with, OSError."""
+        """Makes the record if there is none. Not ``readable``: a session's secret is destroyed here when the
+        session has ended and ``wrap`` was given it. Raises RecordBroken when the record cannot be gone on
+        with, OSError."""
         self._files = files or Files()
         self._tape = state / "tape"
         self._wrap = wrap
+        self._readable = readable
         self._clock = clock
         self.layout = Layout(state / "record")
         self._log = LogWriter(self.layout, make_signer(self.layout, self._files), self._files)
@@ -58,6 +64,9 @@ class Sealer:
         self._chains = self._journal.load(self._reader(), self._secrets)
         self._journaled = self._log.size
         self._spans = Spans(self._tape, self._log.checkpoint.tape)
+        self._erasures = Erasures(state, self.layout, self._files)
+        if not readable:
+            self._forget_ended()
 
     @property
     def note(self) -> bytes:
@@ -82,8 +91,13 @@ class Sealer:
         for damage, after in span.damage:
             moment = int(self._clock().timestamp() * 1e9)
             add_damage(self._log, damage.position, after, moment, damage.text)
+        self._erasures.note(span.events)
         self._commit(span.end)
-        self._chains = {session: chain for session, chain in self._chains.items() if not chain.ended}
+        ended = [session for session, chain in self._chains.items() if chain.ended]
+        for session in ended:
+            del self._chains[session]
+            if not self._readable:
+                self._forget(session)
         if self._log.size - self._journaled > JOURNAL_ENTRIES:
             self.save()
         return span
@@ -91,6 +105,12 @@ class Sealer:
     def sign(self) -> None:
         """A checkpoint without anything new, as a sign of life. Raises OSError."""
         self._commit(self.sealed)
+
+    def erase(self) -> int:
+        """Carry out what was asked for under the checkpoint. Returns the last segment of the tape that holds
+        frames of an erased session, 0 for none. Raises RecordBroken, OSError."""
+        self._erasures.carry_out(self._reader())
+        return self._erasures.tape
 
     def cosign(self, note: bytes, lines: list[str]) -> None:
         """Keep the cosignatures of a checkpoint: with the checkpoint, if it is still the latest, and for
@@ -128,6 +148,17 @@ class Sealer:
                 hint="the tape or the record was replaced by an older copy; put back what belongs together",
             )
         extend(self._log, chain, frames)
+
+    def _forget(self, session: bytes) -> None:
+        """Only the auditors read it from now on."""
+        if self.layout.wrapped_secret(session_text(session)).exists():
+            self._secrets.forget(session)
+
+    def _forget_ended(self) -> None:
+        """What a crash left, or what was kept while the setting was another."""
+        for session in self._secrets.sessions():
+            if session not in self._chains:
+                self._forget(session)
 
     def _commit(self, tape: int) -> None:
         self._secrets.sync()
