@@ -26,33 +26,57 @@ def test_links_and_named_files_exist(document: Path) -> None:
     assert not missing
 
 
-def test_shell_examples_run(gateway: Gateway, server15: Server, tmp_path: Path) -> None:
-    """README first, then the guide, in one shell, as a reader would; only addresses differ."""
-    require(15)
-    server15.sql("GRANT CONNECT ON DATABASE shop TO app")
-    blocks = [
-        block for name in ("README.md", "docs/guide.md") for block in RUNS.findall((ROOT / name).read_text())
-    ]
+def run_blocks(gateway: Gateway, documents: tuple[str, ...], reality: dict[str, str], cwd: Path) -> str:
+    """The marked blocks of the documents in one shell, as a reader would; only addresses differ. What they
+    print.
+    """
+    blocks = [block for name in documents for block in RUNS.findall((ROOT / name).read_text())]
     assert len(blocks) >= 4
     script = "\n".join(blocks)
-    for written, real in {
-        "/var/lib/pgwitness": str(gateway.state),
-        "--host db.internal": f"--host 127.0.0.1 --port {server15.port}",
-        "localhost:7432": f"127.0.0.1:{gateway.port}",
-    }.items():
+    for written, real in {**reality, "/var/lib/pgwitness": str(gateway.state)}.items():
         assert written in script
         script = script.replace(written, real)
     path = os.pathsep.join([str(Path(sys.executable).parent), str(DEBIAN_15), os.environ["PATH"]])
+    background = "trap 'for job in $(jobs -p); do kill $job; done; wait' EXIT\n"
     done = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", script],
-        cwd=tmp_path,
+        ["bash", "-euxo", "pipefail", "-c", background + script],
+        cwd=cwd,
         env={**gateway.environment, "PATH": path, "DB_PASSWORD": PASSWORD},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert "hello from the agent" in done.stdout
+    return done.stdout
+
+
+def test_shell_examples_run(gateway: Gateway, server15: Server, tmp_path: Path) -> None:
+    """README first, then the guide."""
+    require(15)
+    server15.sql("GRANT CONNECT ON DATABASE shop TO app")
+    reality = {
+        "--host db.internal": f"--host 127.0.0.1 --port {server15.port}",
+        "localhost:7432": f"127.0.0.1:{gateway.port}",
+    }
+    printed = run_blocks(gateway, ("README.md", "docs/guide.md"), reality, tmp_path)
+    assert "hello from the agent" in printed
+
+
+def test_a_deployment_by_the_document(gateway: Gateway, server15: Server, tmp_path: Path) -> None:
+    """The five steps, through a connector."""
+    require(15)
+    reality = {
+        "db.internal:5432": f"127.0.0.1:{server15.port}",
+        "--host db.internal --port 5432": f"--host 127.0.0.1 --port {server15.port}",
+        "gateway.internal:7433": gateway.tunnel,
+        "/var/lib/pgwitness-connector": str(tmp_path / "connector"),
+        "gateway.internal:7432": f"127.0.0.1:{gateway.port}",
+    }
+    printed = run_blocks(gateway, ("docs/deploy.md",), reality, tmp_path)
+    assert "orders works" in printed and "east" in printed
+    (statement,) = gateway.statements("--match", "hello from behind the connector", wait_for=1)
+    assert (statement["identity"], statement["status"]) == ("billing-agent", "ok")
+    assert PASSWORD not in printed and PASSWORD not in gateway.log
 
 
 def test_make_help_lists_the_targets() -> None:
