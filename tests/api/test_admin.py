@@ -213,6 +213,10 @@ def test_no_header_makes_a_request_local(remote: httpx.Client) -> None:
 
 
 def test_health_and_metrics(local: httpx.Client) -> None:
-    assert local.get("/health").json() == local.get("http://pgwitness/health").json() == {"status": "ok"}
+    for url in ("/health", "http://pgwitness/health"):
+        health = local.get(url).json()
+        assert health["status"] == "ok"
+        assert health["record"].keys() == {"checkpoint_age_seconds", "lag_seconds"}
     metrics = local.get("http://pgwitness/metrics").text
+    assert "pgwitness_record_entries" in metrics and "pgwitness_record_failing 0.0" in metrics
     assert "pgwitness_index_lag_bytes 0.0" in metrics and "pgwitness_info{" in metrics

@@ -80,7 +80,7 @@ def test_a_remote_administrator_needs_an_admin_token(door: Gateway) -> None:
 
 def test_health_is_open_and_metrics_are_not(door: Gateway) -> None:
     with urllib.request.urlopen(f"{door.http}/health") as answer:
-        assert json.load(answer) == {"status": "ok"}
+        assert json.load(answer)["status"] == "ok"
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"{door.http}/metrics")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -13,6 +15,7 @@ from pgwitness.api.context import ServicesHere, get_actor
 from pgwitness.api.problems import MEDIA_TYPE, problem
 from pgwitness.api.services import Services
 from pgwitness.errors import AuthenticationFailed, InvalidError, NotFoundError, WitnessError
+from pgwitness.sealing.status import record_status
 
 PREFIX = "/api/v1"
 
@@ -48,9 +51,16 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     return app
 
 
-def _health() -> dict[str, str]:
-    """Says no more than that it serves: this needs no token."""
-    return {"status": "ok"}
+def _health(services: ServicesHere) -> dict[str, Any]:
+    """That it serves, and whether the record keeps up. No more: this needs no token."""
+    if not services.settings.seal.enabled:
+        return {"status": "ok", "record": None}
+    record = record_status(services.settings.state)
+    told = ("checkpoint_age_seconds", "lag_seconds")
+    return {
+        "status": "degraded" if record["problem"] else "ok",
+        "record": {name: record[name] for name in told},
+    }
 
 
 def _metrics(services: ServicesHere) -> Response:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 import pgwitness
 from pgwitness.api.services import Services
 from pgwitness.index.status import index_status
+from pgwitness.sealing.status import record_status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,10 +31,31 @@ class _Lookup(Collector):
             "Age of the first frame not indexed yet",
             value=status["lag_seconds"],
         )
+        yield from _record(self._services)
         if self._services.live is not None:
             yield GaugeMetricFamily(
                 "pgwitness_sessions_open", "Sessions that are open", value=len(self._services.live.list())
             )
+
+
+def _record(services: Services) -> Iterator[GaugeMetricFamily]:
+    status = record_status(services.settings.state)
+    gauges = {
+        "entries": ("Entries of the sealed log", status["size"]),
+        "lag_bytes": ("Tape that is not sealed yet", status["lag_bytes"]),
+        "lag_seconds": ("Age of the first frame not sealed yet", status["lag_seconds"]),
+        "checkpoint_age_seconds": ("Since the latest checkpoint", status["checkpoint_age_seconds"]),
+        "failing": ("1 if the sealer does not get on", int(status["problem"] is not None)),
+    }
+    for name, (text, value) in gauges.items():
+        if value is not None:
+            yield GaugeMetricFamily(f"pgwitness_record_{name}", text, value=value)
+    failing = GaugeMetricFamily(
+        "pgwitness_heads_failing", "1 if checkpoints do not arrive at that place", labels=["place"]
+    )
+    for head in status["heads"]:
+        failing.add_metric([head["place"]], int(head["error"] is not None))
+    yield failing
 
 
 def render(services: Services) -> bytes:

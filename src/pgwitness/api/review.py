@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
+from inspect import Parameter, Signature
 from itertools import chain
 from typing import Annotated, Any
 
@@ -18,12 +19,13 @@ from pgwitness.api.context import Actor, ServicesHere
 from pgwitness.api.services import Services
 from pgwitness.errors import NotFoundError, UnavailableError
 from pgwitness.index.events import list_events
-from pgwitness.index.filters import Filters, parse
+from pgwitness.index.filters import FILTERS, Filters, parse
 from pgwitness.index.status import index_status
 from pgwitness.review.export import export_session
 from pgwitness.review.replay import replay
 from pgwitness.review.sessions import list_sessions, resolve, show_session
 from pgwitness.review.statements import iterate_statements, list_statements, show_statement
+from pgwitness.sealing.status import record_status
 
 JSON_LINES = "application/jsonl"
 _PIECE = 64 * 1024
@@ -32,34 +34,21 @@ router = APIRouter()
 _encoder = msgspec.json.Encoder()
 
 
-def _filters(
-    session: str | None = None,
-    identity: str | None = None,
-    run: str | None = None,
-    connection: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    command: str | None = None,
-    table: str | None = None,
-    match: str | None = None,
-    status: str | None = None,
-    outcome: str | None = None,
-    min_rows: int | None = None,
-) -> Filters:
-    return parse(
-        session=session,
-        identity=identity,
-        run=run,
-        connection=connection,
-        since=since,
-        until=until,
-        command=command,
-        table=table,
-        match=match,
-        status=status,
-        outcome=outcome,
-        min_rows=min_rows,
-    )
+def _filters(**given: str | None) -> Filters:
+    return parse(given)
+
+
+_filters.__signature__ = Signature(  # type: ignore[attr-defined]
+    [
+        Parameter(
+            each.name,
+            Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, Query(description=each.help, examples=[each.example])],
+        )
+        for each in FILTERS
+    ]
+)
 
 
 def _current(services: ServicesHere) -> Services:
@@ -169,6 +158,12 @@ def events(
 ) -> Response:
     """A page of what the recorder said outside of sessions, the newest first."""
     return _json(list_events(services.index, filters, event, limit=limit, cursor=cursor))
+
+
+@router.get("/record")
+def record(services: ServicesHere) -> dict[str, Any]:
+    """How far the sealed record is behind the tape, its latest checkpoint, and where heads are sent."""
+    return record_status(services.settings.state)
 
 
 @router.get("/index")

@@ -25,7 +25,7 @@ from pgwitness.sealing.messenger import Messenger, Place, report
 from pgwitness.sealing.places import FilePlace, WebhookPlace, WitnessPlace
 from pgwitness.sealing.release import release
 from pgwitness.sealing.sealer import Sealer
-from pgwitness.sealing.status import Report, sealing_directory, write_report
+from pgwitness.sealing.status import Report, sealing_directory, show_head, write_report
 
 HEARTBEAT_SECONDS = 10.0
 FIRST_PAUSE = 0.5
@@ -140,6 +140,7 @@ class SealingProcess:
 
     def _signed_now(self, sealer: Sealer) -> None:
         self._signed = time.monotonic()
+        show_head(self._state, sealer.note)
         for messenger in self._messengers:
             messenger.carry(sealer.note)
 

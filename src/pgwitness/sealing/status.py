@@ -13,6 +13,7 @@ from pgwitness.processes import holder
 from pgwitness.record.checkpoint import Checkpoint, parse_checkpoint
 from pgwitness.record.layout import Layout
 from pgwitness.record.log_reader import read_checkpoint
+from pgwitness.sealing.offer import head_file
 
 
 class Report(msgspec.Struct):
@@ -47,11 +48,20 @@ def sealing_directory(state: Path) -> Path:
 
 
 def write_report(state: Path, report: Report) -> None:
-    """Not being able to say it must not stop the work."""
-    path = sealing_directory(state) / "report.json"
+    """What the sealer says of itself."""
+    _show(sealing_directory(state) / "report.json", msgspec.json.encode(report))
+
+
+def show_head(state: Path, note: bytes) -> None:
+    """Let a head leave the house: it must be on stable storage."""
+    _show(head_file(state), note)
+
+
+def _show(path: Path, data: bytes) -> None:
+    """Whole or not at all; not being able to must not stop the work."""
     with contextlib.suppress(OSError):
         temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(report))
+        temporary.write_bytes(data)
         temporary.replace(path)
 
 
