@@ -82,6 +82,17 @@ def test_limits_are_the_newest_unless_the_first_are_asked_for(pgwitness: Command
     assert seqs("--status", "error") == [5]
 
 
+def test_match_finds_what_the_table_shows(pgwitness: Command) -> None:
+    assert "status = 'void'" in pgwitness("statements", "--match", "VOID")
+    assert ONE[-8:] in pgwitness("session", "list", "--match", "void")
+
+
+@pytest.mark.parametrize("command", [("statements",), ("session", "list")])
+def test_an_empty_filter_is_not_no_filter(pgwitness: Command, command: tuple[str, ...]) -> None:
+    for option in ("session", "table", "match", "since", "min-rows"):
+        assert f"{option} is empty" in pgwitness(*command, f"--{option}", "", code=2, err=True)
+
+
 def test_a_table_says_when_there_is_more(pgwitness: Command) -> None:
     assert "the last 2" in pgwitness("statements", "--limit", "2", err=True)
     assert "the newest 1" in pgwitness("session", "list", "--limit", "1", err=True)

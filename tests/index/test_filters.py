@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from pgwitness.errors import InvalidError
-from pgwitness.index.filters import parse, parse_time
+from pgwitness.index.filters import FILTERS, Filter, Filters, parse, parse_time
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -16,6 +16,8 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
         ("90s", NOW - timedelta(seconds=90)),
         ("15m", NOW - timedelta(minutes=15)),
         ("2h", NOW - timedelta(hours=2)),
+        ("1h30m", NOW - timedelta(minutes=90)),
+        (" 1d 2h ", NOW - timedelta(hours=26)),
         ("3d", NOW - timedelta(days=3)),
         ("1w", NOW - timedelta(weeks=1)),
         ("2026-11-22T06:45:31Z", datetime(2026, 11, 22, 6, 45, 31, tzinfo=UTC)),
@@ -29,18 +31,40 @@ def test_times(text: str, wanted: datetime) -> None:
     assert parse_time(text, "since", NOW) == wanted
 
 
-@pytest.mark.parametrize("text", ["yesterday", "15", "-3h", "15 minutes", "9" * 30 + "d", "2026-13-01"])
+@pytest.mark.parametrize(
+    "text", ["yesterday", "15", "-3h", "15 minutes", "9" * 30 + "d", "2026-13-01", "1h 30"]
+)
 def test_what_is_no_time_is_named(text: str) -> None:
     with pytest.raises(InvalidError, match="since"):
-        parse(since=text)
+        parse({"since": text})
 
 
 def test_words_are_checked() -> None:
-    assert parse(status="OK", outcome="rolled-back", command="update").outcome == "rolled_back"
-    for wrong in ({"status": "fine"}, {"outcome": "maybe"}, {"min_rows": -1}):
+    asked = parse({"status": "OK", "outcome": "rolled-back", "command": " copy  to ", "min_rows": "7"})
+    assert (asked.status, asked.outcome, asked.command, asked.min_rows) == ("ok", "rolled_back", "COPY TO", 7)
+    for wrong in ({"status": "fine"}, {"outcome": "maybe"}, {"min_rows": "-1"}, {"min_row": "1"}):
         with pytest.raises(InvalidError):
-            parse(**wrong)  # type: ignore[arg-type]
+            parse(wrong)
+
+
+@pytest.mark.parametrize("each", FILTERS, ids=lambda each: each.name)
+def test_every_filter_takes_its_example_and_nothing_empty(each: Filter) -> None:
+    now = datetime.now(UTC)
+    assert getattr(parse({each.name: each.example}, now), each.name) is not None
+    for empty in ("", "  "):
+        with pytest.raises(InvalidError, match=f"{each.option} is empty"):
+            parse({each.name: empty})
+
+
+def test_spans_in_which_nothing_can_be_are_errors() -> None:
+    with pytest.raises(InvalidError, match="later than until"):
+        parse({"since": "15m", "until": "1h"})
+    with pytest.raises(InvalidError, match="future"):
+        parse({"since": "2030-01-01"}, NOW)
+    parse({"since": "1h", "until": "2030-01-01"}, NOW)
 
 
 def test_nothing_asks_for_nothing() -> None:
-    assert not parse(identity="", since="", now=NOW).on_statements
+    assert parse({}) == Filters()
+    assert not parse({"identity": "agent", "since": None}, NOW).on_statements
+    assert parse({"match": "x"}).on_statements

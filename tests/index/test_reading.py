@@ -65,14 +65,16 @@ def test_statements_come_in_the_order_in_which_they_reached_the_server(reader: I
         ({"match": "FROM PEOPLE"}, ["DELETE FROM people"]),
         ({"match": "100%"}, ["UPDATE public.orders SET a = '100%'"]),
         ({"match": "_"}, []),
+        ({"match": "int4"}, []),
+        ({"match": "7"}, ["DELETE FROM archive.orders WHERE id = $1"]),
         ({"status": "error"}, ["SELECT 1/0"]),
-        ({"outcome": "rolled-back", "min_rows": 1}, ["UPDATE public.orders SET a = '100%'"]),
-        ({"min_rows": 1000}, ["DELETE FROM people"]),
+        ({"outcome": "rolled-back", "min_rows": "1"}, ["UPDATE public.orders SET a = '100%'"]),
+        ({"min_rows": "1000"}, ["DELETE FROM people"]),
         ({"session": "ffff"}, None),
     ],
 )
 def test_filters(reader: IndexReader, filters: dict[str, str], wanted: list[str] | None) -> None:
-    asked = parse_filters(**filters)  # type: ignore[arg-type]
+    asked = parse_filters(filters)
     if wanted is None:
         with pytest.raises(NotFoundError):
             list(reader.iterate(asked))
@@ -80,9 +82,43 @@ def test_filters(reader: IndexReader, filters: dict[str, str], wanted: list[str]
         assert _sql(list(reader.iterate(asked))) == wanted
 
 
+VALUES = [
+    "void",
+    'say "no"',
+    "C:\\temp",
+    "two\nlines",
+    "tab\there",
+    "\x01\x7f",
+    "Ünïcödé €",
+    "50%_off",
+    "",
+    "null",
+]
+
+
+def test_bound_values_are_searched_as_they_are(tmp_path: Path) -> None:
+    """However JSON writes them: quotes, backslashes and control characters are escaped there."""
+    one = tapes.dialogue(1)
+    for value in VALUES:
+        one.client(extended("SELECT $1, $2", (value.encode(), None), (25, 25)), sync()).server(
+            answers("SELECT 1")
+        )
+    tapes.record(tmp_path, one)
+    reader = tapes.index(tmp_path)
+    try:
+        for value in filter(None, VALUES):
+            for piece in (value, value[1:], value[:-1].upper() if value.isascii() else value):
+                wanted = [each for each in VALUES if piece.lower() in each.lower()]
+                found = reader.iterate(parse_filters({"match": piece}))
+                assert [each.parameters[0].value for each in found] == wanted, piece
+        assert [each.items for each in [reader.sessions(parse_filters({"match": "nowhere"}))]] == [[]]
+    finally:
+        reader.close()
+
+
 def test_filters_on_statements_choose_sessions_that_have_one(reader: IndexReader) -> None:
     def runs(**filters: str) -> list[str | None]:
-        return [one.run for one in reader.sessions(parse_filters(**filters)).items]  # type: ignore[arg-type]
+        return [one.run for one in reader.sessions(parse_filters(filters)).items]
 
     assert runs() == [None, "run-2", "run-1"]
     assert runs(command="DELETE") == [None, "run-2"]

@@ -102,6 +102,13 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         else:
             named = inspect.Parameter.KEYWORD_ONLY  # the only kind that may be required after one that is not
             parameters.append(parameter.replace(annotation=hints[parameter.name], kind=named))
+    return with_parameters(run, command, parameters)
+
+
+def with_parameters(
+    run: Callable[..., None], command: Callable[..., None], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """``run`` with the name and the help of ``command``, and with these options."""
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__name__, run.__doc__ = command.__name__, command.__doc__

@@ -41,19 +41,9 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@filtering.filtered
 def list_(
-    session: filtering.Session = None,
-    identity: filtering.Identity = None,
-    run: filtering.Run = None,
-    connection: filtering.Connection = None,
-    since: filtering.Since = None,
-    until: filtering.Until = None,
-    command: filtering.Command = None,
-    table: filtering.Table = None,
-    match: filtering.Match = None,
-    status: filtering.Status = None,
-    outcome: filtering.Outcome = None,
-    min_rows: filtering.MinRows = None,
+    filters: filtering.Given,
     limit: filtering.Limit = None,
     format: FormatOption = Format.table,
     state: State = None,
@@ -66,20 +56,6 @@ def list_(
 
     Example: pgwitness session list --identity billing-agent --since 1d --command DELETE
     """
-    filters: dict[str, Any] = {
-        "session": session,
-        "identity": identity,
-        "run": run,
-        "connection": connection,
-        "since": since,
-        "until": until,
-        "command": command,
-        "table": table,
-        "match": match,
-        "status": status,
-        "outcome": outcome,
-        "min_rows": min_rows,
-    }
     most = limit or (DEFAULT_LIMIT if format is Format.table else None)
     with listed(state, config) as api:
         found = _sessions(api, filters, None if most is None else most + 1)
@@ -186,7 +162,7 @@ def kill(session: Id, state: State = None, config: Config = None) -> None:
     note(f"session {ended['session']} is ended")
 
 
-def _sessions(api: Any, filters: dict[str, Any], limit: int | None) -> Iterator[Document]:
+def _sessions(api: Any, filters: filtering.Given, limit: int | None) -> Iterator[Document]:
     cursor, left = None, limit
     while left is None or left > 0:
         size = _PAGE if left is None else min(_PAGE, left)

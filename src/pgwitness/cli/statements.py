@@ -32,19 +32,9 @@ def register(app: typer.Typer) -> None:
     app.command("statements", help=_HELP)(statements)
 
 
+@filtering.filtered
 def statements(
-    session: filtering.Session = None,
-    identity: filtering.Identity = None,
-    run: filtering.Run = None,
-    connection: filtering.Connection = None,
-    since: filtering.Since = None,
-    until: filtering.Until = None,
-    command: filtering.Command = None,
-    table: filtering.Table = None,
-    match: filtering.Match = None,
-    status: filtering.Status = None,
-    outcome: filtering.Outcome = None,
-    min_rows: filtering.MinRows = None,
+    filters: filtering.Given,
     limit: filtering.Limit = None,
     first: Annotated[
         bool, typer.Option("--first", help="With --limit: the first ones instead.", rich_help_panel="Which")
@@ -53,20 +43,6 @@ def statements(
     state: State = None,
     config: Config = None,
 ) -> None:
-    filters: dict[str, Any] = {
-        "session": session,
-        "identity": identity,
-        "run": run,
-        "connection": connection,
-        "since": since,
-        "until": until,
-        "command": command,
-        "table": table,
-        "match": match,
-        "status": status,
-        "outcome": outcome,
-        "min_rows": min_rows,
-    }
     with listed(state, config) as api:
         if format is Format.table:
             window = _window(limit or DEFAULT_LIMIT, first, more=1)

@@ -6,13 +6,26 @@ They are written for keys and ranges: a page is found by seeking to where the on
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    TextClause,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from pgwitness.errors import ConflictError, InvalidError, NotFoundError
 from pgwitness.index import tables, times
 from pgwitness.index.batch import TEN_SECONDS
 from pgwitness.index.filters import Filters
-from pgwitness.index.rows import COLUMNS
+from pgwitness.index.rows import COLUMNS, PARAMETERS
 
 FEW_SESSIONS = 64
 """So many are looked up one by one."""
@@ -106,8 +119,7 @@ def of_statements(connection: Connection, filters: Filters) -> Iterator[ColumnEl
         if filters.min_rows >= tables.LARGE_ROWS:
             yield tables.LARGE
     if filters.match is not None:
-        holding = select(_TEXT.number).where(_TEXT.sql.icontains(filters.match, autoescape=True))
-        yield exists(holding.where(_TEXT.number == _STATEMENT.text).correlate(tables.statements))
+        yield or_(*_matching(filters.match))
     if filters.table is not None:
         naming = tables.statement_tables.c
         named = _tables(connection, filters.table)
@@ -121,6 +133,20 @@ def of_statements(connection: Connection, filters: Filters) -> Iterator[ColumnEl
                 naming.seq == _STATEMENT.seq,
             )
         )
+
+
+def _matching(wanted: str) -> Iterator[ColumnElement[bool]]:
+    """In the text, or in a bound value: of ``rows.Rest``, an array whose items have names in ``Rest`` alone.
+
+    Both are correlated subqueries, which SQLite leaves for last, when every other condition holds.
+    """
+    holding = select(_TEXT.number).where(_TEXT.sql.icontains(wanted, autoescape=True))
+    yield exists(holding.where(_TEXT.number == _STATEMENT.text).correlate(tables.statements))
+    document = cast(_STATEMENT.rest, Text)
+    bound = func.json_each(document, f"$[{PARAMETERS}]").table_valued("value")
+    value = func.json_extract(bound.c.value, "$.value", type_=Text)
+    named = select(literal(1)).select_from(bound).where(value.icontains(wanted, autoescape=True))
+    yield exists(named.correlate(tables.statements))
 
 
 def _tables(connection: Connection, name: str) -> list[int]:

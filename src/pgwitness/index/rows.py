@@ -64,6 +64,9 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     truncated: bool
 
 
+PARAMETERS = Rest.__struct_fields__.index("parameters")
+"""Its place in a document of ``Rest``."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Rest).decode
 
