@@ -30,6 +30,7 @@ from pgwitness.gateway.state import StateLock
 from pgwitness.gateway.tunnel import Tunnel
 from pgwitness.identity.authority import open_authority
 from pgwitness.identity.directory import Directory
+from pgwitness.sealing.offer import Heads
 from pgwitness.identity.enrolment import Enrolment
 from pgwitness.upstream.dialling import Dialler
 from pgwitness.upstream.openings import Openings
@@ -124,6 +125,7 @@ class Gateway:
             plaintext=settings.tls.plaintext,
             startup_seconds=limits.startup_seconds,
             results_default=settings.results_default,
+            heads=Heads(settings.state) if settings.heads.tell_clients else None,
         )
         self.listener = self._listen(settings.port, "--port")
         self._undo.append(self.listener.close)

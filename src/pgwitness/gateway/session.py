@@ -28,6 +28,7 @@ from pgwitness.gateway.tls import ServerTls
 from pgwitness.gateway.tunnel import Tunnel
 from pgwitness.identity.directory import Directory, Principal
 from pgwitness.identity.tokens import redacted
+from pgwitness.sealing.offer import Heads, short
 from pgwitness.upstream.dialling import Upstream
 from pgwitness.upstream.openings import Openings
 from pgwitness.wire import codec, startup
@@ -38,6 +39,7 @@ log = structlog.get_logger("pgwitness.session")
 GREETING_SECONDS: Final = 20.0
 """For a client to take in that it is logged in: until then nobody could list, kill or drain its session."""
 NOTICE_CHARACTERS: Final = 65536
+HEAD_PARAMETER: Final = "pgwitness.checkpoint"
 _UNRECORDABLE: Final = farewell("58030", "the record cannot be written, so nothing more is run")
 _MALFORMED: Final = farewell("08P01", "malformed message: the session's message boundaries are lost")
 
@@ -56,6 +58,8 @@ class House:
     plaintext: Plaintext
     startup_seconds: float
     results_default: int
+    heads: Heads | None = None
+    """Where the checkpoint is that clients are told at log-in; None: they are not."""
 
 
 async def serve(house: House, stream: Stream, authenticated: Callable[[], None]) -> None:
@@ -189,6 +193,7 @@ async def _begin(
             await stream.write(
                 codec.authentication_ok()
                 + b"".join(greeting.passed_on)
+                + _head(house.heads)
                 + codec.backend_key_data(greeting.pid, key)
                 + codec.ready_for_query(greeting.status)
             )
@@ -231,6 +236,12 @@ async def _begin(
         address=stream.peer,
     )
     return live
+
+
+def _head(heads: Heads | None) -> bytes:
+    """The checkpoint in force, as a parameter: whoever notes it can tell later that the log was cut off."""
+    note = heads.latest() if heads is not None else b""
+    return codec.parameter_status(HEAD_PARAMETER, short(note)) if note else b""
 
 
 def _record_notices(tape: SessionTape, greeting: list[bytes]) -> None:
