@@ -57,6 +57,7 @@ $(STAMP): pyproject.toml $(CORE)
 servers:
 	@.ci/packages postgresql-15 /usr/lib/postgresql/15/bin/postgres optional
 	@.ci/packages tshark /usr/bin/tshark optional
+	@.ci/packages iproute2 /sbin/ip optional
 
 pgbouncer:
 	@.ci/packages pgbouncer /usr/sbin/pgbouncer required
