@@ -9,6 +9,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
+from support.servers import PASSWORD
 from support.watched import Watched
 
 WITHIN_SECONDS = 10.0
@@ -75,7 +76,7 @@ def test_recorded_sessions_are_not_reported_while_a_hundred_open_and_close(alway
     deadline = time.monotonic() + 13
     try:
         while time.monotonic() < deadline:
-            assert not [one for one in always.look("session")["findings"]]
+            assert always.look("session")["findings"] == []
         with always.around(application_name="in the crowd"):
             wait(lambda: bool(sessions(always)), WITHIN_SECONDS)
             (found,) = sessions(always)
@@ -93,28 +94,29 @@ def test_a_statement_that_outlives_its_session_is_still_ours(on_demand: Watched)
     pid = connection.execute("SELECT pg_backend_pid()").fetchone()
     assert pid is not None
     session = on_demand.gateway.sessions("--limit", "1")
-    with pytest.raises(psycopg.Error):  # noqa: PT012
+    with pytest.raises(psycopg.Error):
         threading.Timer(0.5, connection.pgconn.finish).start()
         connection.execute("SELECT pg_sleep(8)")
     assert session
     for _ in range(2):
         assert on_demand.look("session")["findings"] == []
+    on_demand.server.sql(f"SELECT pg_terminate_backend({pid[0]}, 10000)")
 
 
 def test_what_cannot_be_seen_is_said(on_demand: Watched) -> None:
     server = on_demand.server
-    server.sql("CREATE ROLE stranger LOGIN PASSWORD 'x'")
+    server.sql(f"CREATE ROLE stranger LOGIN PASSWORD '{PASSWORD}'")
     try:
-        with psycopg.connect(
-            host=str(server.directory), port=server.port, user="postgres", dbname="shop"
-        ) as other:
-            other.execute("SET SESSION AUTHORIZATION stranger")
-            looked = on_demand.look("session")
-            assert looked["findings"] == []  # postgres is expected there
-            limits = looked["limits"]
+        with on_demand.around("stranger", application_name="seen in part"):
+            (hidden,) = (blind := on_demand.look("session"))["findings"]
+            assert "an address that cannot be seen" in hidden["what"]
+            assert any("grant pg_monitor" in limit for limit in blind["limits"])
+            (seen,) = (sighted := on_demand.look("session", through="monitor"))["findings"]
+            assert "stranger is connected to shop from 127.0.0.1" in seen["what"]
+            assert sighted["limits"] == []
+        assert on_demand.look("session", through="monitor")["findings"] == []
     finally:
         server.sql("DROP ROLE stranger")
-    assert limits == []
 
 
 def test_a_restart_repeats_nothing_as_new(always: Watched) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from pgwitness.api import check, schemas
+from pgwitness.api import check, schemas, watch
 from pgwitness.api.context import Actor, ServicesHere
 from pgwitness.identity import tokens
 from pgwitness.identity.lifetimes import parse_lifetime
@@ -16,7 +16,9 @@ router = APIRouter()
 
 @router.get("/connections")
 def list_connections(services: ServicesHere) -> list[schemas.ConnectionView]:
-    return [schemas.connection_view(each) for each in services.catalog.connections.list()]
+    connections = services.catalog.connections.list()
+    watched = watch.views(services, [each.name for each in connections])
+    return [schemas.connection_view(each, watched.get(each.name)) for each in connections]
 
 
 @router.post("/connections", status_code=201)
@@ -29,7 +31,8 @@ def add_connection(
 
 @router.get("/connections/{name}")
 def show_connection(name: str, services: ServicesHere) -> schemas.ConnectionView:
-    return schemas.connection_view(services.catalog.connections.get(name))
+    connection = services.catalog.connections.get(name)
+    return schemas.connection_view(connection, watch.views(services, [name]).get(name))
 
 
 @router.patch("/connections/{name}")

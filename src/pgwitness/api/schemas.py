@@ -80,6 +80,16 @@ class ConnectionNew(ConnectionChange):
         return given
 
 
+class WatchView(BaseModel):
+    """Findings that are there and not accepted, and how the background check goes."""
+
+    alarm: int = Field(0, description="somebody went around the gateway")
+    weakness: int = Field(0, description="somebody can")
+    note: int = 0
+    looked_at: datetime | None = None
+    problem: str | None = Field(None, description="why the server cannot be looked at")
+
+
 class ConnectionView(BaseModel):
     name: str
     host: str
@@ -96,6 +106,7 @@ class ConnectionView(BaseModel):
     replication: bool
     connectors: list[str]
     created_at: datetime
+    watch: WatchView | None = Field(None, description="who goes around the gateway; null: never looked")
 
 
 class IdentityNew(_Request):
@@ -149,7 +160,7 @@ class AuditView(BaseModel):
     details: dict[str, Any]
 
 
-def connection_view(connection: Connection) -> ConnectionView:
+def connection_view(connection: Connection, watch: WatchView | None = None) -> ConnectionView:
     return ConnectionView(
         name=connection.name,
         host=connection.host,
@@ -166,6 +177,7 @@ def connection_view(connection: Connection) -> ConnectionView:
         replication=connection.replication,
         connectors=list(connection.connectors),
         created_at=connection.created_at,
+        watch=watch,
     )
 
 

@@ -8,6 +8,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from pgwitness.api.context import Actor, ServicesHere
+from pgwitness.api.schemas import WatchView
+from pgwitness.api.services import Services
 from pgwitness.errors import UnavailableError
 from pgwitness.watch.report import PARTS
 from pgwitness.watch.service import document
@@ -29,6 +31,18 @@ class Keys(BaseModel):
 
     keys: list[str]
     undo: bool = False
+
+
+def views(services: Services, connections: list[str]) -> dict[str, WatchView]:
+    """For listings: of the connections that were looked at."""
+    counts = services.catalog.findings.counts()
+    found = {}
+    for name in connections:
+        status = services.watch.status(name) if services.watch is not None else None
+        if status is not None or name in counts:
+            about = {key: status[key] for key in ("looked_at", "problem")} if status is not None else {}
+            found[name] = WatchView.model_validate({**counts.get(name, {}), **about})
+    return found
 
 
 @router.get("/findings")

@@ -76,8 +76,8 @@ class Findings:
     ) -> list[tuple[Change, Finding]]:
         """Keep what a look at a connection found, and return what is different now.
 
-        ``gone``: the kinds whose other findings are not there any more, but for those whose key begins with one
-        of ``unseen``. A connection that was removed
+        ``gone``: the kinds whose other findings are not there any more, but for those whose key begins with
+        one of ``unseen``. A connection that was removed
         meanwhile has no findings. ``statements`` that grow are ``more``, and not accepted any longer.
         """
         with self._database.write() as session:

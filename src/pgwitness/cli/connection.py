@@ -210,6 +210,10 @@ def show(name: Name, format: FormatOption = Format.table, state: State = None, c
     """
     with client(state, config) as api:
         detail(api.get(_path(name)), _DETAIL, format)
+        if format is Format.table:
+            for finding in api.get("/findings", connection=name):
+                if finding["counts"]:
+                    note(f"{finding['level']}: {finding['what']} (last seen {moment(finding['last_seen'])})")
 
 
 @app.command("check")
@@ -302,6 +306,18 @@ def _recorded_results(connection: dict[str, Any]) -> str:
     return {None: "default", -1: "all", 0: "none"}.get(results) or f"{results} bytes"
 
 
+def _around(connection: dict[str, Any]) -> str:
+    """Who goes around the gateway."""
+    watch = connection["watch"]
+    if watch is None:
+        return "not looked at"
+    if watch["problem"]:
+        return f"cannot look: {watch['problem']}"
+    counted = [f"{watch[level]} {plural}" for level, plural in _LEVELS.items() if watch[level]]
+    return ", ".join(counted) or "nothing"
+
+
+_LEVELS = {"alarm": "alarms", "weakness": "weaknesses"}
 _COLUMNS = (
     Column("NAME", "name", style="bold"),
     Column("SERVER", _server),
@@ -312,6 +328,7 @@ _COLUMNS = (
     Column("PASSWORD", lambda each: yes(each["password"])),
     Column("ALSO", lambda each: names(each["also_databases"]), wrap=True),
     Column("RESULTS", _recorded_results),
+    Column("AROUND", _around, wrap=True),
     Column("CREATED", lambda each: moment(each["created_at"])),
 )
 _DETAIL = (
@@ -325,7 +342,7 @@ _DETAIL = (
         lambda each: f"{each['connect_timeout']} s" if each["connect_timeout"] else "default",
     ),
     Column("REPLICATION", lambda each: yes(each["replication"])),
-    _COLUMNS[-1],
+    *_COLUMNS[-2:],
 )
 _CHECK = (
     Column("CONNECTION", lambda each: f"{each['connection']} works"),

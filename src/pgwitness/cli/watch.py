@@ -14,9 +14,9 @@ from pgwitness.errors import InvalidError, UnavailableError
 
 _HELP = """Look for routes and sessions around the gateway.
 
-Looks at the server of a connection now: sessions that the gateway did not open, statements that the server counted
-and the record does not have, other ways in, and features that work behind the wire. What was found stays
-known: nothing is reported as new twice, and what is wanted can be accepted by its key.
+Looks at the server of a connection now: sessions that the gateway did not open, statements that the server
+counted and the record does not have, other ways in, and features that work behind the wire. What was found
+stays known: nothing is reported as new twice, and what is wanted can be accepted by its key.
 
 Exit code 0: nothing; 1: somebody went around the gateway or can (notes and what is accepted do not count); 2:
 wrong usage, or the server cannot be looked at.

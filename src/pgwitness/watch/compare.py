@@ -115,7 +115,7 @@ def compare(before: Counters, now: Counters, recorded: Tally) -> Comparison:
         result.explained.append(f"{result.own} are the watch's own")
     if recorded.untold:
         result.explained.append(
-            f"{recorded.untold.total()} recorded statements have no text in the index (index.text) and were taken "
+            f"{recorded.untold.total()} recorded statements have no text in the index (index.text), and were "
             "for any of the server's"
         )
     result.unrecorded.sort(key=lambda one: -one.calls)

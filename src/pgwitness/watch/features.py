@@ -54,7 +54,9 @@ LANGUAGES: Final = (
     " FROM pg_language l LEFT JOIN pg_proc p ON p.prolang = l.oid"
     " WHERE l.lanispl AND NOT l.lanpltrusted GROUP BY l.lanname"
 )
-TRIGGERS: Final = "SELECT evtname, evtevent, evtenabled, evtfoid::regproc AS function FROM pg_event_trigger WHERE evtenabled <> 'D'"
+TRIGGERS: Final = (
+    "SELECT evtname, evtevent, evtfoid::regproc AS function FROM pg_event_trigger WHERE evtenabled <> 'D'"
+)
 POWERS: Final = (
     "SELECT name, pg_has_role({user}, name, 'USAGE') AS held FROM (VALUES ('pg_execute_server_program'),"
     " ('pg_read_server_files'), ('pg_write_server_files')) AS powers (name)"
@@ -82,7 +84,7 @@ async def look(look: Look, user: str, report: Report) -> None:
         _add(report, f"server {row['srvname']}", what, usable)
     for row in await look.rows(LANGUAGES.format(user=role)):
         usable = row["usable"] == "t"
-        what = f"untrusted language {row['lanname']}: {row['functions']} functions can do anything on the server's machine"
+        what = f"untrusted language {row['lanname']}: {row['functions']} functions in it can do anything"
         _add(
             report,
             f"language {row['lanname']}",

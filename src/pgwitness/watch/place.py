@@ -1,4 +1,4 @@
-"""One server that a connection leads to: the look that is open there, and what was seen in the look before."""
+"""One server that a connection leads to: the look that is open there, and what was seen in the one before."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def attributes(roles: Roles, user: str, report: Report) -> None:
         report.add(
             _weakness(
                 "superuser",
-                f"{user} is a superuser: it can open other ways in, run programs on the server's machine, and "
+                f"{user} is a superuser: it can open other ways in, run programs on the server, and "
                 "have the watch told anything",
             )
         )
@@ -164,9 +164,7 @@ def admission(
     rules = []
     for line in lines:
         if line["error"]:
-            report.limit(
-                f"line {line['line_number']} of pg_hba.conf is broken ({line['error']}), so what applies differs"
-            )
+            report.limit(f"Line {line['line_number']} of pg_hba.conf is broken: {line['error']}.")
         elif line["type"]:
             rules.append(_rule(line))
     admitted: dict[Rule, list[str]] = {}

@@ -1,7 +1,7 @@
 """The watch of a gateway: one watcher for every connection, in the background, and looks on demand.
 
-Each connection has its own tasks, so that a server that hangs holds up nobody; one that cannot be looked at is
-tried less and less often. ``start``, ``stop``, ``look`` and the watchers belong to the event loop.
+Each connection has its own tasks, so that a server that hangs holds up nobody; one that cannot be looked at
+is tried less and less often. Watchers belong to the event loop; ``look`` and ``status`` are for others.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Watch:
     def look(
         self, name: str, *, through: str | None = None, parts: Collection[Kind] = PARTS
     ) -> dict[str, Any]:
-        """Look now. Raises NotFoundError, InvalidError, UnavailableError if the server cannot be looked at."""
+        """Look now. Raises NotFoundError, InvalidError, UnavailableError if that cannot be done."""
         connection = self._catalog.connections.get(name)
         other = None
         through = through or self._habits.through.get(name)

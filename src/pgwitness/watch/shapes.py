@@ -1,8 +1,8 @@
 """What two texts of one statement have in common: the server's normalised text and the recorded one.
 
-Mostly that is PostgreSQL's own fingerprint (pglast). Where the server's normalised text is none that the parser
-takes (``SAVEPOINT $1``), it is the family of the command, or the text's tokens without constants. Coarser never
-means a false alarm: it only tells fewer statements apart.
+Mostly that is PostgreSQL's own fingerprint (pglast). Where the server's normalised text is none that the
+parser takes (``SAVEPOINT $1``), it is the family of the command, or the text's tokens without constants.
+Coarser never means a false alarm: it only tells fewer statements apart.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def masked(sql: str, length: int = 300) -> str:
 
 
 def server_check(sql: str) -> bool:
-    """The server's own look at a foreign key (ri_triggers.c), which a commit runs as if somebody had sent it."""
+    """The server's own look at a foreign key (ri_triggers.c). At commit it counts as if somebody sent it."""
     words = sql.split()
     return (
         words[:1] == ["SELECT"]

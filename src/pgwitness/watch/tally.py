@@ -28,7 +28,7 @@ TEXTS_AT_A_TIME: Final = 500
 REMEMBERED: Final = 1000
 """Statements of one open session that may count late."""
 _MAY_COUNT: Final = {"23", "40", "57", "08", "P0", "55", "53", "58", "XX", "25"}
-"""Classes of errors that may come after the server has counted the statement: at the end of its transaction."""
+"""Classes of errors that may come after the server has counted the statement: at its transaction's end."""
 _SLACK: Final = timedelta(seconds=2)
 
 Bucket = tuple[str, str]
@@ -124,7 +124,7 @@ def _of(route: Route) -> Select[Any]:
 
 
 def _late(connection: Connection, route: Route, first: int, since: datetime) -> Iterator[Any]:
-    """What was sent before and was still running, or still held by a portal or a cursor of an open transaction."""
+    """What was sent before and still ran then, or was held by a portal or a cursor of an open transaction."""
     moment = _text(since - _SLACK)
     open_then = connection.execute(
         select(_SESSION.number).where(

@@ -1,7 +1,7 @@
 """Watches one connection: looks at its servers, compares, and keeps what it found.
 
-``live`` is quick and often; ``rest`` reads the ways in, the features and the counters. Either raises LookError
-when the server cannot be looked at, and then nothing is said to be gone.
+``live`` is quick and often; ``rest`` reads the ways in, the features and the counters. Either raises
+LookError when the server cannot be looked at, and then nothing is said to be gone.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Watcher:
         listed = [backend for live in seen for backend in live.listed]
         if any(live.pooled for live in seen):
             report.limit(
-                "A pooler stands between the gateway and the server: the process ids that it gives are its own, "
-                "so sessions cannot be told apart."
+                "A pooler stands between the gateway and the server: the process ids that it gives are its "
+                "own, so sessions cannot be told apart."
             )
         sessions.hidden(listed, self._scope, report)
         foreign = [backend for live in seen for backend in live.foreign]
@@ -122,7 +122,8 @@ class Watcher:
         self.boot = seen[0].boot
         self.status.sessions = sum(self._scope.holds(backend) for backend in listed)
         self.status.limits["session"] = report.limits
-        complete = len(seen) == len(self._places) and not any(live.pooled for live in seen)
+        undecided = any(backend.key in known for live in seen for backend in live.doubtful)
+        complete = len(seen) == len(self._places) and not undecided and not any(live.pooled for live in seen)
         await self._keep_sessions(report, foreign, known, gone=complete)
         return doubtful
 
@@ -244,7 +245,7 @@ class Watcher:
     # statements
 
     async def _compare(self, now: counters.Counters, report: Report) -> None:
-        """Against the baseline, and then the counters are the next baseline. Own questions count with both."""
+        """Against the baseline; then these counters are the next baseline."""
         name = self.connection.name
         stored = await asyncio.to_thread(self._means.findings.baseline, name)
         before = counters.unpack(stored) if stored is not None else None
@@ -277,7 +278,8 @@ class Watcher:
                     key=name,
                     kind="statements",
                     level="alarm",
-                    what=f"{calls} calls on the server's count in {one.database} are not in the record: {one.query}",
+                    what=f"{calls} calls that the server counted in {one.database} are not in the record: "
+                    f"{one.query}",
                     details=_details(one.database, one.query, calls, rows, since, comparison.until),
                 )
             )
@@ -324,7 +326,7 @@ def _lost(comparison: Comparison, known: dict[str, Finding], report: Report) -> 
                 key=name,
                 kind="statements",
                 level="weakness",
-                what=f"the counters of {removed} statements were removed one by one (pg_stat_statements_reset)",
+                what=f"the counters of {removed} statements were removed one by one",
                 details={"calls": removed, "rows": 0, "since": since, "until": comparison.until},
             )
         )
