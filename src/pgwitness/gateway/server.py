@@ -30,8 +30,8 @@ from pgwitness.gateway.state import StateLock
 from pgwitness.gateway.tunnel import Tunnel
 from pgwitness.identity.authority import open_authority
 from pgwitness.identity.directory import Directory
-from pgwitness.sealing.offer import Heads
 from pgwitness.identity.enrolment import Enrolment
+from pgwitness.sealing.offer import Heads
 from pgwitness.upstream.dialling import Dialler
 from pgwitness.upstream.openings import Openings
 from pgwitness.wire.tunnel import ENROL, TUNNEL

@@ -33,6 +33,9 @@ class Place(Protocol):
     def send(self, note: bytes) -> None:
         """Raises Undeliverable."""
 
+    def close(self) -> None:
+        """Let go of what is open."""
+
 
 @dataclass
 class Delivery:
@@ -73,6 +76,8 @@ class Messenger:
             self._stopping = True
             self._wake.notify()
         self._thread.join(seconds)
+        if not self._thread.is_alive():
+            self._place.close()
 
     def _run(self) -> None:
         pause = FIRST_PAUSE

@@ -30,6 +30,9 @@ class FilePlace:
         self.name = f"file {path}"
         self._path = path
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def send(self, note: bytes) -> None:
         """Raises Undeliverable."""
         try:
@@ -48,6 +51,7 @@ class WebhookPlace:
         self.name = f"webhook {httpx.URL(url).host}"
         self._url = url
         self._client = httpx.Client(timeout=_SECONDS)
+        self.close = self._client.close
 
     def send(self, note: bytes) -> None:
         """Raises Undeliverable."""
@@ -71,6 +75,7 @@ class WitnessPlace:
         self._client = httpx.Client(timeout=_SECONDS)
         self._size = 0
         """Of the head that it has, as far as is known."""
+        self.close = self._client.close
 
     def send(self, note: bytes) -> None:
         """Raises Undeliverable."""
