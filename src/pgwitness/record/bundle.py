@@ -1,6 +1,7 @@
 """Evidence bundles: one session with its proofs in one ZIP file (docs/record-format.md, Evidence bundle)."""
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -147,6 +148,8 @@ class BundleReader:
         try:
             if self._archive.getinfo(name).file_size > LARGEST_MEMBER:
                 raise RecordBroken(f"{name} is larger than any member may be")
+            if self._archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise RecordBroken(f"{name} is packed in a way that bundles are not")
             return self._archive.read(name)
         except KeyError:
             raise RecordBroken(f"{name} is missing") from None
@@ -169,9 +172,10 @@ class BundleReader:
 @contextmanager
 def open_bundle(path: Path) -> Iterator[BundleReader]:
     """Raises RecordBroken, OSError."""
+    data = io.BytesIO(path.read_bytes())
     try:
-        archive = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
-    except (*_UNREADABLE, UnicodeDecodeError) as error:
+        archive = zipfile.ZipFile(data)
+    except _UNREADABLE as error:
         raise RecordBroken(f"{path} is no bundle: {error}") from None
     with archive:
         yield BundleReader(archive)
@@ -199,7 +203,10 @@ _UNREADABLE = (
     NotImplementedError,
     RuntimeError,
     EOFError,
+    OSError,
+    OverflowError,
     ValueError,
+    struct.error,
     zlib.error,
 )
-"""What zipfile raises for damage."""
+"""What zipfile raises for damage. The file is in memory, so an OSError is a decompressor's."""
