@@ -59,9 +59,9 @@ def _entries(api: Client, page: int, **which: str | None) -> Iterator[dict[str, 
 
 _COLUMNS = (
     Column("AT", lambda each: moment(each["at"])),
-    Column("WHO", "actor"),
+    Column("WHO", "actor", least=12),
     Column("WHAT", "action", style="bold"),
-    Column("TO", "subject"),
+    Column("TO", "subject", least=16),
     Column(
         "HOW",
         lambda each: json.dumps(each["details"], ensure_ascii=False) if each["details"] else "",

@@ -320,16 +320,16 @@ def _around(connection: dict[str, Any]) -> str:
 _LEVELS = {"alarm": "alarms", "weakness": "weaknesses"}
 _COLUMNS = (
     Column("NAME", "name", style="bold"),
-    Column("SERVER", _server),
-    Column("THROUGH", lambda each: names(each["connectors"]) or "gateway"),
-    Column("DATABASE", "database"),
-    Column("USER", "user"),
-    Column("SSLMODE", "sslmode"),
-    Column("PASSWORD", lambda each: yes(each["password"])),
-    Column("ALSO", lambda each: names(each["also_databases"]), wrap=True),
-    Column("RESULTS", _recorded_results),
+    Column("SERVER", _server, least=12),
+    Column("THROUGH", lambda each: names(each["connectors"]) or "gateway", least=8),
+    Column("DATABASE", "database", least=8),
+    Column("USER", "user", least=6, spare=6),
+    Column("SSLMODE", "sslmode", spare=5),
+    Column("PASSWORD", lambda each: yes(each["password"]), spare=3),
+    Column("ALSO", lambda each: names(each["also_databases"]), wrap=True, spare=4),
+    Column("RESULTS", _recorded_results, spare=2),
     Column("AROUND", _around, wrap=True),
-    Column("CREATED", lambda each: moment(each["created_at"])),
+    Column("CREATED", lambda each: moment(each["created_at"]), spare=1),
 )
 _DETAIL = (
     *_COLUMNS[:7],

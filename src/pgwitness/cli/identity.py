@@ -147,5 +147,5 @@ _COLUMNS = (
     Column("KIND", "kind"),
     Column("STATE", lambda each: "disabled" if each["disabled"] else "enabled"),
     Column("CONNECTIONS", lambda each: names(each["connections"]) or "none", wrap=True),
-    Column("CREATED", lambda each: moment(each["created_at"])),
+    Column("CREATED", lambda each: moment(each["created_at"]), spare=1),
 )

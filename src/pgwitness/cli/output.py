@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,12 +22,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgwitness.cli import text
+from pgwitness.cli.fitting import GAP, Span, fit
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 Document = Mapping[str, Any]
+
+PIPED_WIDTH = 200
+"""Of a table into a pipe or a file: one long statement must not make every line as long."""
+_NARROWEST_WRAPPED = 20
 
 
 class Format(StrEnum):
@@ -49,6 +55,11 @@ class Column:
     style: str = ""
     right: bool = False
     wrap: bool = False
+    """On a narrow terminal it goes on in further lines."""
+    least: int | None = None
+    """On a narrow terminal it is cut, down to this width. Without: never, as ids and numbers must not be."""
+    spare: int = 0
+    """On a terminal that is too narrow all the same it is left out, 1 before 2. 0: never."""
 
 
 def listing(
@@ -93,8 +104,16 @@ def console() -> Console:
     """Standard output for people. Into a pipe or a file, lines are as long as they are."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return Console(width=None if _sized() else 10_000, highlight=False, markup=False, emoji=False)
+
+
+def room() -> int:
+    """The width that a table may have."""
+    return console().width if _sized() else PIPED_WIDTH
+
+
+def _sized() -> bool:
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def moment(value: object) -> str:
@@ -113,23 +132,47 @@ def yes(value: object) -> str:
 
 def _table(documents: list[Document], columns: Sequence[Column], empty: str) -> None:
     from rich.box import SIMPLE_HEAD
+    from rich.console import Console
     from rich.table import Table
 
     if not documents:
         note(empty)
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(
-            column.title,
-            style=column.style,
-            justify="right" if column.right else "left",
-            no_wrap=not column.wrap,
-            overflow="fold" if column.wrap else "ellipsis",
-        )
-    for document in documents:
-        table.add_row(*(_cell(document, column) for column in columns))
-    console().print(table)
+    rows = [[_cell(document, column) for column in columns] for document in documents]
+    width = room()
+    widths = fit([_span(column, [row[n] for row in rows]) for n, column in enumerate(columns)], width)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column, each in zip(columns, widths, strict=True):
+        if each:
+            table.add_column(
+                "\n".join(textwrap.wrap(column.title, each)),
+                style=column.style,
+                justify="right" if column.right else "left",
+                width=each,
+                no_wrap=not column.wrap,
+                overflow="fold" if column.wrap else "ellipsis",
+            )
+    for row in rows:
+        table.add_row(*(cell for cell, each in zip(row, widths, strict=True) if each))
+    whole = max(width, sum(widths) + GAP * len(widths))
+    Console(width=whole, highlight=False, markup=False, emoji=False).print(table)
+    left_out = [column.title for column, each in zip(columns, widths, strict=True) if not each]
+    if left_out:
+        note(f"On a wider terminal also: {', '.join(left_out)}.")
+
+
+def _span(column: Column, cells: Sequence[Text]) -> Span:
+    """A title of several words may stand on several lines, as high as it takes."""
+    content = max(cell.cell_len for cell in cells)
+    title = max(len(word) for word in column.title.split()) if column.title else 0
+    natural = max(content, len(column.title))
+    if column.wrap:
+        least = max(title, _NARROWEST_WRAPPED)
+    elif column.least is not None:
+        least = max(title, column.least)
+    else:
+        least = max(content, title)
+    return Span(natural, least, column.spare)
 
 
 def _cell(document: Document, column: Column) -> Text:

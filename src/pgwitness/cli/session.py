@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pgwitness.api.client import path
-from pgwitness.cli import filtering, text
+from pgwitness.cli import filtering, keeping, text
 from pgwitness.cli.options import Config, State, client, listed
 from pgwitness.cli.output import (
     Column,
@@ -31,7 +31,7 @@ DEFAULT_LIMIT = 50
 """Of a table. The other formats have no limit but the one that is asked for."""
 _PAGE = 1000
 
-app = typer.Typer(help="List, show, replay, export and end sessions.", no_args_is_help=True)
+app = typer.Typer(help="List, show, replay, export, end, hold and erase sessions.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The session's id, or a unique head or tail of it.")]
 
@@ -135,8 +135,8 @@ def export(
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Export a session: its statements as JSON Lines, as CSV, or as an SQL script to read and to run on a copy;
-    or the recorded wire as a packet capture for Wireshark; or all of it with proofs, as an evidence bundle.
+    """Export a session: its statements as JSON Lines, as CSV, or as an SQL script to read and to run on a
+    copy; the recorded wire as a packet capture for Wireshark; or all with proofs, as an evidence bundle.
 
     Example: pgwitness session export 8f3e21ab --format sql -o incident.sql
     """
@@ -160,6 +160,9 @@ def kill(session: Id, state: State = None, config: Config = None) -> None:
     with client(state, config) as api:
         ended = api.post(path("sessions", session, "kill"))
     note(f"session {ended['session']} is ended")
+
+
+keeping.register(app)
 
 
 def _sessions(api: Any, filters: filtering.Given, limit: int | None) -> Iterator[Document]:
@@ -213,8 +216,14 @@ def _save(pieces: Iterator[bytes], output: Path) -> int:
 
 
 def _end(document: Document) -> str:
+    if document["erased_at"] is not None:
+        return "erased"
     if document["ended_at"] is None:
         return "open"
+    return _reason(document)
+
+
+def _reason(document: Document) -> str:
     return str(document["end_reason"]).replace("_", " ")
 
 
@@ -255,7 +264,12 @@ def _ended(document: Document) -> str:
     if document["ended_at"] is None:
         return "still open"
     more = f" ({document['end_detail']})" if document["end_detail"] else ""
-    return f"{moment(document['ended_at'])}, {_end(document)}{more}"
+    return f"{moment(document['ended_at'])}, {_reason(document)}{more}"
+
+
+def _hold(document: Document) -> str:
+    hold = document["hold"]
+    return f"by {hold['by']} since {moment(hold['at'])}: {hold['reason']}" if hold else "no"
 
 
 def _lasted(document: Document) -> str:
@@ -279,19 +293,20 @@ def _event_details(document: Document) -> str:
 _COLUMNS = [
     Column("started (UTC)", lambda document: moment(document["started_at"])[:-1], "dim"),
     Column("session", lambda document: text.short(document["session"]), "bold"),
-    Column("identity", _who),
-    Column("run", "run"),
-    Column("connection", "connection"),
+    Column("identity", _who, least=8),
+    Column("run", "run", least=6, spare=2),
+    Column("connection", "connection", least=8, spare=3),
     Column("statements", lambda document: text.count(document["statements"]), right=True),
-    Column("errors", lambda document: text.count(document["errors"] or None), "red", right=True),
+    Column("errors", lambda document: text.count(document["errors"] or None), "red", right=True, spare=4),
     Column("rows written", lambda document: text.count(document["rows_written"] or None), right=True),
     Column(
         "lasted",
         lambda document: text.lasted(document["started_at"], document["last_activity"]),
         "dim",
         right=True,
+        spare=1,
     ),
-    Column("end", _end),
+    Column("end", _end, least=6),
 ]
 _DETAILS = [
     Column("session", "session", "bold"),
@@ -307,6 +322,8 @@ _DETAILS = [
     Column("started", lambda document: moment(document["started_at"])),
     Column("last activity", lambda document: moment(document["last_activity"])),
     Column("ended", _ended),
+    Column("erased", lambda document: moment(document["erased_at"]) or "no"),
+    Column("held", _hold),
     Column("statements", lambda document: f"{document['statements']:,}, {document['errors']:,} failed"),
     Column("rows written", lambda document: f"{document['rows_written']:,} in committed transactions"),
 ]

@@ -11,12 +11,11 @@ import typer
 
 from pgwitness.cli import filtering, text
 from pgwitness.cli.options import Config, State, listed
-from pgwitness.cli.output import Column, Document, Format, FormatOption, console, listing, note
+from pgwitness.cli.output import Column, Document, Format, FormatOption, listing, note, room
 
 DEFAULT_LIMIT = 100
 """Of a table. The other formats have no limit but the one that is asked for."""
-_OTHER_COLUMNS = 84
-_NARROWEST_SQL = 32
+_NARROWEST_SQL = 16
 
 _HELP = """List statements, in the order in which they reached the server.
 
@@ -93,7 +92,7 @@ def columns(documents: list[Document]) -> list[Column]:
     from pgwitness.statements.model import Statement
 
     days = {str(document["started_at"])[:10] for document in documents}
-    width = max(_NARROWEST_SQL, console().width - _OTHER_COLUMNS - (6 if len(days) > 1 else 0))
+    width = room()
 
     def sql(document: Document) -> object:
         shown = statement_view.summary(msgspec.convert(document, Statement))
@@ -104,9 +103,9 @@ def columns(documents: list[Document]) -> list[Column]:
         Column("time (UTC)", lambda document: text.clock(document["started_at"], day=len(days) > 1), "dim"),
         Column("session", lambda document: text.short(document["session"])),
         Column("seq", lambda document: str(document["seq"]), right=True),
-        Column("identity", "identity"),
+        Column("identity", "identity", least=8),
         Column("outcome", lambda document: statement_view.outcome(document["transaction"]["outcome"])),
         Column("rows", lambda document: text.count(document["rows"]), right=True),
-        Column("took", lambda document: text.duration(document["duration_us"]), "dim", right=True),
-        Column("statement", sql),
+        Column("took", lambda document: text.duration(document["duration_us"]), "dim", right=True, spare=1),
+        Column("statement", sql, least=_NARROWEST_SQL),
     ]

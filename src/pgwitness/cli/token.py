@@ -121,13 +121,13 @@ def _state(token: dict[str, Any]) -> str:
 
 _COLUMNS = (
     Column("ID", "id", style="bold"),
-    Column("IDENTITY", "identity"),
+    Column("IDENTITY", "identity", least=8),
     Column("STATE", _state),
     Column("ROLE", "role"),
     Column("CONNECTIONS", lambda each: names(each["connections"]) or "none", wrap=True),
-    Column("ON BEHALF OF", "on_behalf_of"),
-    Column("CREATED", lambda each: moment(each["created_at"])),
+    Column("ON BEHALF OF", "on_behalf_of", least=8, spare=4),
+    Column("CREATED", lambda each: moment(each["created_at"]), spare=1),
     Column("EXPIRES", lambda each: moment(each["expires_at"]) or "never"),
-    Column("REVOKED", lambda each: moment(each["revoked_at"])),
-    Column("LAST USED", lambda each: moment(each["last_used_at"]) or "never"),
+    Column("REVOKED", lambda each: moment(each["revoked_at"]), spare=3),
+    Column("LAST USED", lambda each: moment(each["last_used_at"]) or "never", spare=2),
 )
