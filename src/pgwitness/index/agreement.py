@@ -222,8 +222,8 @@ class _Check:
             if wrong:
                 text = f"statement {indexed.seq} differs in the index: {', '.join(wrong)}"
                 self._found.broken(text, session=session)
-        for seq, statement in left.items():
-            if whole or statement.position < self._position - _IN_MOTION:
+        for seq in left:
+            if whole or self._position >= self._log.checkpoint.tape:
                 self._found.broken(f"statement {seq} of the record is not in the index", session=session)
 
     def _strangers(self) -> None:
@@ -238,10 +238,6 @@ class _Check:
                 if session not in self._names:
                     text = "the index has this session, and the record does not"
                     self._found.broken(text, session=session)
-
-
-_IN_MOTION = 1 << 32
-"""A statement of an open session that is younger than a segment of the tape may not be written yet."""
 
 
 def _differences(sealed: Statement, indexed: Statement, whole: bool) -> list[str]:
