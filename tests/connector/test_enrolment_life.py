@@ -169,3 +169,17 @@ def test_who_was_away_for_too_long_joins_anew(brief_gateway: Gateway, make_conne
     connector._token = rejoin(gateway)
     connector.start()
     assert shown(gateway)["state"] == "online"
+
+
+def test_the_watch_does_not_hold_up_a_connector_that_stops(
+    state: Path, make_connector: MakeConnector, server18: Server
+) -> None:
+    gateway = Gateway(state, environment={"PGWITNESS_WATCH__INTERVAL_SECONDS": "0.5"})
+    try:
+        gateway.start()
+        connector = make_connector(gateway, "east", "--grace", "60").join().start()
+        add_connection(gateway, "orders", server18, "east")
+        until(lambda: bool(events(gateway, "watch_opened")), "the watch looks")
+        assert connector.terminate(timeout=30) == 0
+    finally:
+        gateway.stop()

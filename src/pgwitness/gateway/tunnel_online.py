@@ -199,6 +199,7 @@ class Online:
             cancel=partial(self._cancel, dial),
             connector=self.name,
             lease=self.lease,
+            leaving=lambda: self.draining,
         )
 
     async def _cancel(self, dial: str) -> None:

@@ -42,6 +42,8 @@ class Upstream:
     """Who dialled it; None: we did."""
     lease: int = 0
     """Which time online of that connector it came through; 0: none."""
+    leaving: Callable[[], bool] = lambda: False
+    """Whether that connector waits for this to end, so that it can stop."""
 
 
 class Dialler:

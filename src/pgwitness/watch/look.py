@@ -72,6 +72,8 @@ class Look:
         self.asked: dict[str, int] = {}
         """How often each text was sent."""
         self.address = upstream.address
+        self.leaving = upstream.leaving
+        """Whether it is in the way of a connector that stops."""
         self.pid = upstream.greeting.pid
         self.pooled = False
         """Somebody else's connections are shared out here: process ids tell nothing."""

@@ -59,6 +59,8 @@ class Place:
 
     async def look(self) -> Look:
         """The open look, or a new one. Raises LookError. Hold the lock."""
+        if self._look is not None and self._look.leaving():
+            self.close()
         if self._look is None:
             tools = self._tools
             self._look = await Look.open(
