@@ -47,6 +47,10 @@ class Connector:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         return "".join(self._log)
 

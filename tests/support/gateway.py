@@ -50,6 +50,10 @@ class Gateway:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """All that the gateway wrote to standard output and standard error."""
         return "".join(self._log)
