@@ -215,3 +215,6 @@ def test_half_a_line_is_no_answer() -> None:
 
 def test_paths_hold_anything(tmp_path: Path) -> None:
     assert path("sessions", "a/b", "ü ?") == "/sessions/a%2Fb/%C3%BC%20%3F"
+    for wrong in ("", " ", ".", ".."):
+        with pytest.raises(InvalidError, match="not a name"):
+            path("connections", wrong)

@@ -216,6 +216,21 @@ def test_a_table_cannot_steer_the_terminal(pgwitness: Pgwitness) -> None:
         (("identity", "add", "x", "--connections", "none"), 1, "there is no connection 'none'"),
         (("identity", "add", "pgwitness-x"), 2, "belong to pgwitness itself"),
         (("--config", "/none.toml", "identity", "list"), 2, "cannot read the configuration"),
+        *(
+            ((*command, empty), 2, "is not a name or an id")
+            for command in (
+                ("connection", "remove"),
+                ("connection", "show"),
+                ("connector", "remove"),
+                ("identity", "show"),
+                ("identity", "disable"),
+                ("token", "revoke"),
+                ("session", "kill"),
+            )
+            for empty in ("", "..")
+        ),
+        (("token", "list", "--identity", ""), 2, "identity is empty"),
+        (("audit", "--action", ""), 2, "action is empty"),
         (("identity", "add", "x", "--state", "/dev/null/x"), 3, "cannot use the state directory"),
     ],
 )

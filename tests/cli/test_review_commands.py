@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,6 +207,8 @@ def test_export_writes_a_file_or_to_the_pipe(pgwitness: Command, tmp_path: Path)
         (("statements", "--since", "yesterday"), 2, "since"),
         (("statements", "--status", "fine"), 2, "fine"),
         (("statements", "--limit", "0"), 2, "limit"),
+        (("session", "show", ""), 2, "not a name or an id"),
+        (("session", "replay", ".."), 2, "not a name or an id"),
         (("session", "list", "--outcome", "maybe"), 2, "maybe"),
     ],
 )
@@ -273,3 +276,16 @@ def test_without_a_gateway_there_is_no_record(pgwitness: Command, tmp_path: Path
     pgwitness("identity", "add", "agent", "--state", fresh)
     assert "holds no record" in pgwitness("statements", "--state", fresh, code=3, err=True)
     assert "agent" in pgwitness("identity", "list", "--state", fresh)
+
+
+def test_an_export_never_takes_the_place_of_a_device_or_a_pipe(pgwitness: Command, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        pgwitness("session", "export", ONE, "-o", str(pipe))
+        received = os.read(reading, 1 << 20)
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo() and not pipe.with_name("pipe.part").exists()
+    assert received.decode() == pgwitness("session", "export", ONE)

@@ -47,6 +47,9 @@ class Client:
     def post(self, path: str, body: Any = None, **params: Any) -> Any:
         return self.request("POST", path, body=body, params=params)
 
+    def put(self, path: str, body: Any = None) -> Any:
+        return self.request("PUT", path, body=body)
+
     def request(
         self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None
     ) -> Any:
@@ -128,7 +131,12 @@ def no_record(state: Path) -> UnavailableError:
 
 
 def path(*parts: str) -> str:
-    """A path whose parts may hold anything."""
+    """A path whose parts may hold anything that can be a name. Raises InvalidError: without a part, or with
+    one that steps up, it would be another path.
+    """
+    for part in parts:
+        if part.strip() in ("", ".", ".."):
+            raise InvalidError(f"{part!r} is not a name or an id")
     return "".join("/" + quote(part, safe="") for part in parts)
 
 
@@ -178,7 +186,12 @@ def _in_process(settings: Settings) -> Client:
 
 
 def _given(params: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (params or {}).items() if value is not None}
+    """Raises InvalidError for what is empty: a filter that asks for nothing would find everything."""
+    given = {name: value for name, value in (params or {}).items() if value is not None}
+    for name, value in given.items():
+        if value == "":
+            raise InvalidError(f"{name.replace('_', '-')} is empty", hint="leave it out to ask for all")
+    return given
 
 
 def _error(response: httpx.Response) -> Exception:

@@ -25,9 +25,9 @@ def register(parent: typer.Typer) -> None:
 def audit(
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
     action: Annotated[
-        str,
+        str | None,
         typer.Option("--action", metavar="TEXT", help="What begins so: read, connection, session.kill."),
-    ] = "",
+    ] = None,
     subject: Annotated[
         str | None, typer.Option("--subject", metavar="TEXT", help="To what: a name, a session's full id.")
     ] = None,
@@ -43,7 +43,7 @@ def audit(
     """
     with client(state, config) as api:
         listing(
-            islice(_entries(api, min(limit, _PAGE), action=action or None, subject=subject), limit),
+            islice(_entries(api, min(limit, _PAGE), action=action, subject=subject), limit),
             _COLUMNS,
             format,
             empty="Nothing was done yet.",
