@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pgwitness.gateway.helpers import Helper
@@ -45,3 +46,37 @@ async def test_killed_when_it_does_not_stop() -> None:
     await asyncio.sleep(0.3)
     await deaf.stop()
     assert not deaf.running
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+async def test_one_that_finishes_does_so_whatever_the_moment(tmp_path: Path) -> None:
+    mark = tmp_path / "finished"
+    code = f"""
+import signal, time
+def finish(*_):
+    open({str(mark)!r}, "a").write("x")
+    raise SystemExit
+time.sleep(0.2)
+signal.signal(signal.SIGTERM, finish)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+time.sleep(60)
+"""
+    just_started = Helper("one", [sys.executable, "-c", code], finishes=True)
+    just_started.start()
+    await _until(lambda: just_started.running)
+    await just_started.stop()
+    assert mark.read_text() == "x"
+    fails_at_first = f"open({str(tmp_path / 'go')!r})\n{code}"
+    crashed = Helper("one", [sys.executable, "-c", fails_at_first], finishes=True)
+    crashed.start()
+    await _until(lambda: crashed.restarts > 0)
+    (tmp_path / "go").touch()
+    await crashed.stop()
+    assert mark.read_text() == "xx"

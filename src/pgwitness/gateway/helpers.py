@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -24,15 +25,26 @@ SEAL_SECONDS: Final = 60.0
 
 
 class Helper:
-    """Keeps ``command`` running. Each of our helpers ends by itself when its parent is gone."""
+    """Keeps ``command`` running. Each of our helpers ends by itself when its parent is gone.
+
+    ``finishes``: it has work to finish when it is stopped. Then SIGTERM reaches it only when it is ready for
+    it (it unblocks the signal), and one that is just not running is started once more.
+    """
 
     def __init__(
-        self, name: str, command: list[str], config: Path | None = None, stop_seconds: float = STOP_SECONDS
+        self,
+        name: str,
+        command: list[str],
+        config: Path | None = None,
+        stop_seconds: float = STOP_SECONDS,
+        *,
+        finishes: bool = False,
     ) -> None:
         self._name = name
         self._command = command
         self._environment = {**os.environ, **({"PGWITNESS_CONFIG": str(config)} if config else {})}
         self._stop_seconds = stop_seconds
+        self._finishes = finishes
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -50,6 +62,9 @@ class Helper:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        if self._finishes and not self.running:
+            with contextlib.suppress(OSError):
+                await self._spawn()
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -63,16 +78,25 @@ class Helper:
             process.kill()
             await process.wait()
 
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        """Raises OSError."""
+        # A child inherits the mask of the thread that starts it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if self._finishes else ())
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=asyncio.subprocess.DEVNULL, env=self._environment
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self._process
+
     async def _keep_running(self) -> None:
         loop = asyncio.get_running_loop()
         pause = FIRST_PAUSE
         while True:
             started = loop.time()
             try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=asyncio.subprocess.DEVNULL, env=self._environment
-                )
-                code: int | str = await self._process.wait()
+                code: int | str = await (await self._spawn()).wait()
             except OSError as error:
                 code = str(error)
             if loop.time() - started > STEADY_SECONDS:
@@ -92,4 +116,4 @@ def indexer(state: Path, config: Path | None, text: str = "all") -> Helper:
 def sealer(state: Path, config: Path | None) -> Helper:
     """Makes the sealed record."""
     command = [sys.executable, "-m", "pgwitness.sealing", "--state", str(state)]
-    return Helper("sealer", command, config, SEAL_SECONDS)
+    return Helper("sealer", command, config, SEAL_SECONDS, finishes=True)

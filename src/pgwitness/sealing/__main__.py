@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         process = SealingProcess(settings.state, plan)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: process.stop())
+        # The gateway holds it back until here: a sealer that is told to stop at once seals all the same.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         watch_parent(parent, process.abandon)
         process.run()
     except ConflictError as error:
