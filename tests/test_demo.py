@@ -19,6 +19,7 @@ def test_the_screen_tells_the_story_and_its_commands_work(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     screen = done.stdout
     assert "billing-agent" in screen and "UPDATE 40000" in screen and "error 42703" in screen
+    assert "dialled by connector beside-postgres" in screen
     assert "$1 = 'void', $2 = 'west', $3 = 5000" in screen
     assert len(screen.splitlines()) <= 45, "one screen"
 

@@ -1,21 +1,18 @@
 """The story in one command: an agent makes a 40,000-row mistake through a driver, and the record tells.
 
-Everything is real: PostgreSQL 18 from a wheel, a gateway in its own process, psycopg as the agent's driver.
-Only the agent is a script. What the screen shows is what ``pgwitness statements`` prints, not what the script
-knows.
+Everything is real: PostgreSQL 18 from a wheel, a gateway and a connector in processes of their own, psycopg
+as the agent's driver. Only the agent is a script. What the screen shows is what ``pgwitness statements``
+prints, not what the script knows.
 """
 
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +23,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pgwitness.embedded import Cluster, wheel_programs
+from pgwitness.demo_stage import CONNECTION, IDENTITY, connector, database, gateway, pgwitness, register
 from pgwitness.errors import UnavailableError
 
-IDENTITY, CONNECTION, RUN = "billing-agent", "shop", "run-81"
-READY_SECONDS = 30.0
+RUN = "run-81"
 INDEX_SECONDS = 15.0
 MISTAKE = 40_000
 WIDTH = 110  # where there is no terminal to ask
@@ -58,99 +54,21 @@ def run(keep: bool = False) -> None:
     state = Path(tempfile.mkdtemp(prefix="pgwitness-demo-"))
     with contextlib.ExitStack() as stack:
         with console.status("PostgreSQL 18 starts, out of a wheel …"):
-            database = stack.enter_context(_database())
+            cluster = stack.enter_context(database(*SCHEMA))
         with console.status("The gateway starts …"):
-            ready = stack.enter_context(_gateway(state))
-            token = _register(state, database)
+            ready = stack.enter_context(gateway(state))
+        with console.status("A connector starts beside PostgreSQL, and dials out to the gateway …"):
+            stack.enter_context(connector(state, ready["tunnel"], cluster.password))
+            token = register(state, cluster.port)
         dsn = f"postgresql://{IDENTITY}:{token}@{ready['postgres']}/{CONNECTION}"
         with console.status("An agent is told: “Void the test orders below 50 cents.” It works …"):
             _agent(dsn)
         with console.status("The record is read …"):
             statements = _record(state)
-        _show(console, statements)
+        _show(console, statements, _way(state, statements[0]["session"]))
         _next_steps(console, state, statements[0]["session"])
         if keep:
             _wait(console, ready["http"], dsn)
-
-
-# the stage
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[Cluster]:
-    cluster = Cluster(wheel_programs(), password=secrets.token_urlsafe(16), settings={"fsync": "off"})
-    try:
-        cluster.start()
-        cluster.sql(f"CREATE ROLE agent LOGIN PASSWORD '{cluster.password}'", "CREATE DATABASE shop")
-        cluster.sql(*SCHEMA, database="shop")
-        yield cluster
-    finally:
-        cluster.remove()
-
-
-@contextlib.contextmanager
-def _gateway(state: Path) -> Iterator[dict[str, str]]:
-    """The gateway's ready line, while its process runs."""
-    log = (state / "gateway.log").open("wb")
-    ports = ("--port", "0", "--tunnel-port", "0", "--http-port", "0")
-    process = subprocess.Popen(
-        _command("gateway", *ports),
-        env=_environment(state),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        start_new_session=True,
-    )
-    try:
-        yield _ready(process, state)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
-        log.close()
-
-
-def _ready(process: subprocess.Popen[bytes], state: Path) -> dict[str, str]:
-    assert process.stdout is not None
-    for line in process.stdout:
-        with contextlib.suppress(ValueError):
-            said = json.loads(line)
-            if said.get("event") == "ready":
-                return {name: str(value) for name, value in said.items()}
-    log = (state / "gateway.log").read_text(errors="replace")
-    raise UnavailableError("the gateway did not start", hint=log[-2000:])
-
-
-def _register(state: Path, database: Cluster) -> str:
-    """Connection, identity and token, as an administrator does it; the token."""
-    target = ("--host", "127.0.0.1", "--port", str(database.port), "--database", "shop", "--user", "agent")
-    _pgwitness(
-        state,
-        *("connection", "add", CONNECTION, *target, "--sslmode", "disable"),
-        *("--password-env", "DEMO_PASSWORD"),
-        DEMO_PASSWORD=database.password,
-    )
-    _pgwitness(state, "identity", "add", IDENTITY, "--connections", CONNECTION)
-    issued = _pgwitness(state, "token", "issue", IDENTITY, "--ttl", "24h")
-    return next(word for word in issued.split() if word.startswith("pgw_"))
-
-
-def _pgwitness(state: Path, *arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        _command(*arguments), env=_environment(state) | environment, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise UnavailableError(f"pgwitness {' '.join(arguments[:2])} failed", hint=done.stderr.strip())
-    return done.stdout
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pgwitness", *arguments]
-
-
-def _environment(state: Path) -> dict[str, str]:
-    """Ours, without the settings that point at somebody's real gateway."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PGWITNESS_")}
-    return kept | {"PGWITNESS_STATE": str(state)}
 
 
 # the agent
@@ -185,9 +103,7 @@ def _record(state: Path) -> list[Statement]:
     """The agent's statements, once the indexer has the last one."""
     deadline = time.monotonic() + INDEX_SECONDS
     while True:
-        listed = _pgwitness(
-            state, "statements", "--identity", IDENTITY, "--limit", "200", "--format", "jsonl"
-        )
+        listed = pgwitness(state, "statements", "--identity", IDENTITY, "--limit", "200", "--format", "jsonl")
         statements = [json.loads(line) for line in listed.splitlines()]
         if statements and "FROM refunds" in statements[-1]["sql"] and statements[-1]["status"] == "ok":
             return statements
@@ -197,7 +113,13 @@ def _record(state: Path) -> list[Statement]:
         time.sleep(0.1)
 
 
-def _show(console: Console, statements: list[Statement]) -> None:
+def _way(state: Path, session: str) -> str:
+    """Who dialled the database, as the session's header on the record tells."""
+    shown = json.loads(pgwitness(state, "session", "show", session, "--format", "json"))
+    return str(shown["header"]["upstream"]["connector"])
+
+
+def _show(console: Console, statements: list[Statement], way: str) -> None:
     first = statements[0]
     table = Table(box=None, padding=(0, 1), expand=True, header_style="dim")
     table.add_column("#", justify="right", style="dim")
@@ -208,7 +130,8 @@ def _show(console: Console, statements: list[Statement]) -> None:
         table.add_row(str(statement["seq"]), _ran(statement), _came_back(statement), _outcome(statement))
     who = Text.assemble(
         ("who ", "dim"), (first["identity"], "bold"), ("  claims run ", "dim"), str(first["run"]),
-        ("  through ", "dim"), first["connection"], ("  session ", "dim"), first["session"],
+        ("  on ", "dim"), first["connection"], ("  dialled by connector ", "dim"), way,
+        ("\nsession ", "dim"), first["session"],
     )  # fmt: skip
     story = Text.assemble(
         ("The agent reported: ", "dim"), ("“Done. I voided 7 test orders.”", "italic"),

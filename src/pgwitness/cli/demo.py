@@ -20,7 +20,7 @@ def demo(
 ) -> None:
     """Watch an agent make a mistake that nobody saw, and read the record of it.
 
-    Starts a PostgreSQL and a gateway in a temporary directory, and leaves the record there.
+    Starts a PostgreSQL, a gateway and a connector in temporary directories, and leaves the record there.
 
     Example: pgwitness demo --keep
     """
