@@ -115,42 +115,53 @@ def join(frames: Sequence[Frame]) -> bytes:
 
 def outline(plain: bytes) -> Outline:
     """Raises RecordBroken."""
-    return _columns(plain)[0]
+    columns = _Columns(plain)
+    count, sequence, time, position = columns.first
+    return Outline(
+        (sequence, sequence + count - 1),
+        (position, position + sum(columns.positions)),
+        (time, time + sum(columns.times)),
+        count,
+    )
 
 
 def split(session: bytes, plain: bytes) -> list[Frame]:
     """Raises RecordBroken."""
-    about, kinds, lengths, times, positions = _columns(plain)
+    columns = _Columns(plain)
+    _, sequence, time, position = columns.first
     frames = []
-    at = len(plain) - sum(lengths)
-    rows = zip(kinds, lengths, times, positions, strict=True)
-    for sequence, (kind, length, time, position) in enumerate(rows, about.sequence[0]):
-        frames.append((session, sequence, kind, time, position, plain[at : at + length]))
-        at += length
+    at = columns.payloads
+    times = accumulate(columns.times, initial=time)
+    positions = accumulate(columns.positions, initial=position)
+    next(times)
+    next(positions)
+    for kind, length in zip(columns.kinds, columns.lengths, strict=True):
+        payload = plain[at : at + length]
+        frames.append((session, sequence, kind, next(times), next(positions), payload))
+        sequence, at = sequence + 1, at + length
     return frames
 
 
-def _columns(plain: bytes) -> tuple[Outline, bytes, tuple[int, ...], list[int], list[int]]:
-    try:
-        count, sequence, time, position = _FIRST.unpack_from(plain)
-        at = _FIRST.size
-        kinds = plain[at : at + count]
-        lengths = struct.unpack_from(f"<{count}I", plain, at := at + count)
-        times = struct.unpack_from(f"<{count}q", plain, at := at + 4 * count)
-        positions = struct.unpack_from(f"<{count}q", plain, at := at + 8 * count)
-    except struct.error:
-        raise RecordBroken("its frames are cut off") from None
-    if not count or at + 8 * count + sum(lengths) != len(plain):
-        raise RecordBroken("its frames do not have the length that they say")
-    absolute_times = list(accumulate(times, initial=time))[1:]
-    absolute_positions = list(accumulate(positions, initial=position))[1:]
-    about = Outline(
-        (sequence, sequence + count - 1),
-        (absolute_positions[0], absolute_positions[-1]),
-        (absolute_times[0], absolute_times[-1]),
-        count,
-    )
-    return about, kinds, lengths, absolute_times, absolute_positions
+class _Columns:
+    """The plain form taken apart. Differences, not sums, for who does not need each."""
+
+    __slots__ = ("first", "kinds", "lengths", "payloads", "positions", "times")
+
+    def __init__(self, plain: bytes) -> None:
+        """Raises RecordBroken."""
+        try:
+            self.first: tuple[int, int, int, int] = _FIRST.unpack_from(plain)
+            count = self.first[0]
+            at = _FIRST.size
+            self.kinds = plain[at : at + count]
+            self.lengths = struct.unpack_from(f"<{count}I", plain, at := at + count)
+            self.times = struct.unpack_from(f"<{count}q", plain, at := at + 4 * count)
+            self.positions = struct.unpack_from(f"<{count}q", plain, at := at + 8 * count)
+        except struct.error:
+            raise RecordBroken("its frames are cut off") from None
+        self.payloads = at + 8 * count
+        if not count or self.payloads + sum(self.lengths) != len(plain):
+            raise RecordBroken("its frames do not have the length that they say")
 
 
 def store(

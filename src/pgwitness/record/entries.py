@@ -144,9 +144,12 @@ def session_text(session: bytes) -> str:
 def session_bytes(session: str) -> bytes:
     """Raises RecordBroken."""
     try:
-        return uuid.UUID(session).bytes
+        data = bytes.fromhex(session.replace("-", ""))
     except ValueError:
-        raise RecordBroken(f"{session!r} is no session id") from None
+        data = b""
+    if len(data) != 16 or len(session) != 36:
+        raise RecordBroken(f"{session!r} is no session id")
+    return data
 
 
 def _explain(data: bytes) -> None:
