@@ -42,12 +42,13 @@ def main() -> int:
         cluster = stack.enter_context(routes.database(scale.scale))
         bouncer = stack.enter_context(routes.pgbouncer(cluster))
         witness = stack.enter_context(routes.pgwitness(cluster, "process"))
+        far = stack.enter_context(routes.through_connector(cluster, witness))
         disk = stack.enter_context(routes.pgwitness(cluster, "disk"))
         fresh: dict[str, measures.Fresh] = {
             "PgBouncer": lambda: routes.pgbouncer(cluster),
             "pgwitness": lambda: routes.pgwitness_alone(cluster),
         }
-        plan = list(_plan(scale, routes.direct(cluster), bouncer, witness, disk, fresh))
+        plan = list(_plan(scale, routes.direct(cluster), bouncer, witness, far, disk, fresh))
         plan = [step for step in plan if arguments.only in step[0].name]
         for number in range(scale.rounds):
             _round(plan, number, scale.rounds)
@@ -90,6 +91,7 @@ def _plan(
     direct: Route,
     bouncer: Route,
     witness: dict[str, Route],
+    far: Route,
     disk: dict[str, Route],
     fresh: dict[str, measures.Fresh],
 ) -> Iterator[tuple[Row, dict[str, Route], measures.Measure]]:
@@ -119,6 +121,18 @@ def _plan(
     yield Row("COPY IN", "MB/s", target=bulk), every, measures.copy_in(scale.copy_bytes)
     connects = measures.transactions("-S", "-C", seconds=seconds, clients=8)
     yield Row("connections, 8 clients, log-in and one query each", "per second"), every, connects
+
+    every = {"direct": direct, "PgBouncer": bouncer, "pgwitness": far}
+    for clients in (8, 40):
+        row = Row(
+            f"through a connector: pgbench -S, prepared, {clients} clients", "tx/s", target=("PgBouncer", 0.6)
+        )
+        prepared = measures.transactions("-S", "-M", "prepared", seconds=seconds, clients=clients)
+        yield row, every, prepared
+    row = Row("through a connector: bulk SELECT", "MB/s", target=("direct", 0.6))
+    yield row, every, measures.bulk_select(scale.rows)
+    row = Row("through a connector: session set-up, p50", "ms", more_is_better=False, target=("direct", 2.0))
+    yield row, every, measures.set_up(sessions=scale.sessions // 5)
 
     for kind, measure in measures.idle_memory(scale.sessions, fresh).items():
         target = ("at most", 64.0) if kind == "rss" else None

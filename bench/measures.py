@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import statistics
 import struct
 import subprocess
 import tempfile
@@ -110,6 +111,21 @@ def copy_in(size: int) -> Measure:
             client.send(query("TRUNCATE bulk"))
             client.until()
         return sent / seconds / 1e6
+
+    return measure
+
+
+def set_up(*, sessions: int) -> Measure:
+    """Milliseconds from connecting to being logged in, one after the other: the median."""
+
+    def measure(route: Route) -> float:
+        taken = []
+        for _ in range(sessions):
+            began = time.perf_counter()
+            connection = psycopg.connect(route.dsn)
+            taken.append(time.perf_counter() - began)
+            connection.close()
+        return statistics.median(taken) * 1000
 
     return measure
 
@@ -236,5 +252,5 @@ def machine() -> dict[str, str]:
         "machine": f"{cpu}, {os.cpu_count()} cores, Linux {os.uname().release}",
         "server": server.stdout.strip(),
         "pooler": bouncer.splitlines()[0] if bouncer else "none",
-        "network": f"loopback of {socket.gethostname() and 'one machine'}, no TLS",
+        "network": f"loopback of {socket.gethostname() and 'one machine'}; TLS in the tunnel only",
     }

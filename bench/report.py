@@ -16,7 +16,8 @@ class Row:
     unit: str
     more_is_better: bool = True
     target: tuple[str, float] | None = None
-    """(route, ratio): pgwitness must reach this ratio to that route, or (``at most``, number)."""
+    """(route, ratio): pgwitness must reach this ratio to that route, or stay below where less is better; or
+    (``at most``, number)."""
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, route: str, value: float) -> None:
@@ -37,6 +38,8 @@ class Row:
         if what == "at most":
             return f"{'holds' if self.median('pgwitness') <= bound else '**misses**'} ≤ {bound:g}"
         reached = self.ratio("pgwitness", what)
+        if not self.more_is_better:
+            return f"{'holds' if reached <= bound else '**misses**'} ≤ {bound:g} × {what}"
         return f"{'holds' if reached >= bound else '**misses**'} ≥ {bound:g} × {what}"
 
 

@@ -1,6 +1,7 @@
 """The ways to the database that are compared, and how a client takes each of them."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import psycopg
 
 from pgwitness.embedded import Cluster, free_port, unprivileged, wheel_programs
+from support.connectors import Connector
 from support.gateway import Gateway
 
 PASSWORD = "bench-secret"
@@ -161,19 +163,11 @@ def pgwitness(cluster: Cluster, durability: str) -> Iterator[dict[str, Route]]:
         gateway = Gateway(Path(state), environment={"PGWITNESS_TAPE__DURABILITY": durability})
         try:
             gateway.start()
+            gateway.environment["PGW_BENCH_PASSWORD"] = PASSWORD
             routes = {}
             for results, flags in {"capped": [], "none": ["none"], "all": ["all"]}.items():
-                target = {
-                    "host": "127.0.0.1",
-                    "port": str(cluster.port),
-                    "database": "bench",
-                    "user": "bench",
-                }
-                arguments = [part for key, value in target.items() for part in (f"--{key}", value)]
-                arguments += ["--sslmode", "disable", "--password-env", "PGW_BENCH_PASSWORD"]
-                arguments += [part for flag in flags for part in ("--results", flag)]
-                gateway.environment["PGW_BENCH_PASSWORD"] = PASSWORD
-                gateway.run("connection", "add", f"bench-{results}", *arguments)
+                arguments = [part for flag in flags for part in ("--results", flag)]
+                gateway.run("connection", "add", f"bench-{results}", *_target(cluster), *arguments)
             gateway.run("identity", "add", IDENTITY, "--connections", "bench-capped,bench-none,bench-all")
             token = gateway.issue(IDENTITY)
             process = psutil.Process(gateway.pid)
@@ -187,11 +181,41 @@ def pgwitness(cluster: Cluster, durability: str) -> Iterator[dict[str, Route]]:
             gateway.kill()
 
 
+def _target(cluster: Cluster) -> list[str]:
+    """The database, as options of ``connection add``."""
+    options = {
+        "host": "127.0.0.1",
+        "port": str(cluster.port),
+        "database": "bench",
+        "user": "bench",
+        "sslmode": "disable",
+        "password-env": "PGW_BENCH_PASSWORD",
+    }
+    return [part for key, value in options.items() for part in (f"--{key}", value)]
+
+
 @contextlib.contextmanager
 def pgwitness_alone(cluster: Cluster) -> Iterator[Route]:
     """A gateway of its own, for one measure."""
     with pgwitness(cluster, "process") as ways:
         yield ways["capped"]
+
+
+@contextlib.contextmanager
+def through_connector(cluster: Cluster, ways: dict[str, Route]) -> Iterator[Route]:
+    """The way of the gateway's default settings once more, through a connector: TLS on the tunnel."""
+    direct = ways["capped"]
+    gateway = direct.gateway
+    assert gateway is not None
+    connector = Connector(gateway).join()
+    try:
+        connector.start()
+        gateway.run("connection", "add", "bench-far", *_target(cluster), "--connector", connector.name)
+        gateway.run("identity", "grant", IDENTITY, "--connections", "bench-far")
+        processes = [*direct.processes, psutil.Process(connector.pid)]
+        yield dataclasses.replace(direct, database="bench-far", processes=processes)
+    finally:
+        connector.remove()
 
 
 def _wait(route: Route) -> None:
