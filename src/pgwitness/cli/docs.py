@@ -53,9 +53,10 @@ def cli_page() -> str:
         if name in groups:
             inner = groups[name].typer_instance
             assert inner is not None
-            parts += [f"## pgwitness {name}", _text(inner.info.help)]
-            if inner.registered_callback is not None:
-                parts += _parameters(f"pgwitness {name}", inner.registered_callback.callback, "[COMMAND]")
+            own = inner.registered_callback.callback if inner.registered_callback else None
+            parts += [f"## pgwitness {name}", _text(inner.info.help or getattr(own, "__doc__", None))]
+            if own is not None:  # a group that is a command too
+                parts += _parameters(f"pgwitness {name}", own, "[COMMAND]")
             for command in inner.registered_commands:
                 parts += [f"### pgwitness {name} {command.name}", *_command(f"pgwitness {name}", command)]
         elif name in commands and not commands[name].hidden:
@@ -112,7 +113,9 @@ def _parameters(path: str, function: Any, rest: str = "") -> Iterator[str]:
             arguments.append(label if default is parameter.empty else f"[{label}]")
             rows.insert(len(arguments) - 1, f"| `{label}` | {_cell(info.help)} |")
         elif not info.hidden:
-            rows.append(f"| {_flags(name, kind, info)} | {_cell(info.help)}{_default(default)} |")
+            rows.append(
+                f"| {_flags(name, kind, info)} | {_cell(info.help)}{_variable(info)}{_default(default)} |"
+            )
     usage = " ".join([path, "[OPTIONS]", *arguments, rest]).strip()
     yield f"```\n{usage}\n```"
     if rows:
@@ -132,6 +135,10 @@ def _flags(name: str, kind: Any, info: Any) -> str:
 
 
 _VALUES = {int: "N", float: "N", Path: "PATH"}
+
+
+def _variable(info: Any) -> str:
+    return f" Or `{info.envvar}`." if info.envvar else ""
 
 
 def _default(default: Any) -> str:
