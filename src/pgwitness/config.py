@@ -230,6 +230,22 @@ class WatchSettings(_Section):
     ] = {}
 
 
+class RetentionSettings(_Section):
+    """How long sessions are kept. `pgwitness retention set` has the last word for a connection."""
+
+    days: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Sessions that ended longer ago are erased, unless they are held or their connection "
+            "has a rule of its own. 0: kept for ever.",
+        ),
+    ] = 0
+    check_seconds: Annotated[
+        Seconds, Field(gt=0, description="How often the gateway looks for sessions that are due.")
+    ] = 3600
+
+
 class Settings(BaseSettings):
     """All settings. ``load`` makes one; the rest of the program only reads it."""
 
@@ -288,6 +304,9 @@ class Settings(BaseSettings):
     limits: Annotated[LimitSettings, Field(description="What clients may take.")] = LimitSettings()
     tape: Annotated[TapeSettings, Field(description="The files that sessions are recorded to.")] = (
         TapeSettings()
+    )
+    retention: Annotated[RetentionSettings, Field(description="How long sessions are kept.")] = (
+        RetentionSettings()
     )
     index: Annotated[IndexSettings, Field(description="What the index keeps for searches.")] = IndexSettings()
     seal: Annotated[SealSettings, Field(description="How the tape becomes the record.")] = SealSettings()

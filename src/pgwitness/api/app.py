@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import pgwitness
-from pgwitness.api import admin, connectors, metrics, review, watch
+from pgwitness.api import admin, connectors, keeping, metrics, review, watch
 from pgwitness.api.context import ServicesHere, get_actor
 from pgwitness.api.problems import MEDIA_TYPE, problem
 from pgwitness.api.services import Services
@@ -39,6 +39,7 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     authenticated = [Depends(get_actor)]
     app.include_router(admin.router, prefix=PREFIX, dependencies=authenticated, tags=["administration"])
     app.include_router(connectors.router, prefix=PREFIX, dependencies=authenticated, tags=["connectors"])
+    app.include_router(keeping.router, prefix=PREFIX, dependencies=authenticated, tags=["keeping"])
     app.include_router(review.router, prefix=PREFIX, dependencies=authenticated, tags=["review"])
     app.include_router(watch.router, prefix=PREFIX, dependencies=authenticated, tags=["watch"])
     app.add_api_route("/metrics", _metrics, dependencies=authenticated, include_in_schema=False)

@@ -78,7 +78,10 @@ def sessions(
 @router.get("/sessions/{session}")
 def session(session: str, services: Current, actor: Actor) -> Response:
     services.note_reading(actor, "session", resolve(services.index, session))
-    return _json(show_session(services.index, session))
+    shown = show_session(services.index, session)
+    hold = services.catalog.keeping.held(shown["session"])
+    shown["hold"] = hold and {"by": hold.actor, "reason": hold.reason, "at": hold.at}
+    return _json(shown)
 
 
 @router.get("/sessions/{session}/replay")

@@ -14,6 +14,7 @@ from pgwitness.catalog.connectors import Connectors
 from pgwitness.catalog.database import Database
 from pgwitness.catalog.findings import Findings
 from pgwitness.catalog.identities import Identities
+from pgwitness.catalog.keeping import Keeping
 from pgwitness.catalog.models import AuditEntry
 from pgwitness.catalog.secrets import SecretBox
 from pgwitness.catalog.tables import AuditRow
@@ -37,6 +38,7 @@ class Catalog:
         self.tokens = Tokens(self._database)
         self.accounts = Accounts(self._database)
         self.findings = Findings(self._database)
+        self.keeping = Keeping(self._database)
 
     def revision(self) -> int:
         """Another number whenever something was decided since."""

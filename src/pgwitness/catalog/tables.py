@@ -8,7 +8,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, LargeBinary, MetaData, String, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+    String,
+    TypeDecorator,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -205,6 +215,22 @@ class AuditRow(Base):
     action: Mapped[str]
     subject: Mapped[str]
     details: Mapped[dict[str, Any]]
+
+
+class HoldRow(Base):
+    __tablename__ = "session_holds"
+
+    session: Mapped[str] = mapped_column(String(36), primary_key=True)
+    reason: Mapped[str]
+    actor: Mapped[str]
+    at: Mapped[datetime]
+
+
+class RetentionRow(Base):
+    __tablename__ = "retention_rules"
+
+    connection: Mapped[str] = mapped_column(String(63), primary_key=True)  # also of one that was removed
+    seconds: Mapped[int | None] = mapped_column(BigInteger)  # None: for ever
 
 
 class RevisionRow(Base):

@@ -26,6 +26,7 @@ COMMANDS = {
     "session": "session",
     "statements": "statements",
     "verify": "verify",
+    "retention": "retention",
     "events": "events",
     "index": "index",
     "audit": "audit",

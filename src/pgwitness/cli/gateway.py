@@ -54,6 +54,7 @@ def gateway(
 
 async def _run(settings: Settings, config: Path | None) -> None:
     from pgwitness.api.app import create_app
+    from pgwitness.api.housekeeping import Housekeeping
     from pgwitness.api.services import Services, open_services
     from pgwitness.gateway import logs
     from pgwitness.gateway.server import Gateway
@@ -62,6 +63,7 @@ async def _run(settings: Settings, config: Path | None) -> None:
     services = await asyncio.to_thread(open_services, settings)
 
     watches: list[Watch] = []
+    chores: list[Housekeeping] = []
 
     def watching(running: Gateway) -> Watch:
         watches.append(_watch(settings, services, running))
@@ -79,6 +81,7 @@ async def _run(settings: Settings, config: Path | None) -> None:
             record_event=running.recorder.record,
             postgres_address=(running.listener.host, running.listener.port),
         )
+        chores.append(Housekeeping(shared))
         return create_app(shared), create_app(shared, local=True)
 
     running = Gateway(settings, services.directory, make_apps=make_apps, config=config)
@@ -87,10 +90,14 @@ async def _run(settings: Settings, config: Path | None) -> None:
         await running.start()
         for watch in watches:
             watch.start()
+        for chore in chores:
+            chore.start()
         print(json.dumps(running.ready, separators=(",", ":")), flush=True)  # noqa: T201 the promised line
         await stop.wait()
         for watch in watches:
             await watch.stop()
+        for chore in chores:
+            await chore.stop()
         await running.stop(at_once)
     finally:
         services.close()

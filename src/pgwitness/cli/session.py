@@ -191,11 +191,13 @@ def _speed(given: str | None) -> float | None:
 
 
 def _save(pieces: Iterator[bytes], output: Path) -> int:
-    """All of it or nothing. Returns the size."""
+    """All of it or nothing; returns the size. What is there and is no regular file (a device, a pipe) is
+    written to, never replaced."""
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-    part = output.with_name(output.name + ".part")
+    special = output.exists() and not output.is_file()
+    part = output if special else output.with_name(output.name + ".part")
     size = 0
     meter = (TextColumn("exporting"), DownloadColumn(), TimeElapsedColumn())
     try:
@@ -207,11 +209,13 @@ def _save(pieces: Iterator[bytes], output: Path) -> int:
             for piece in pieces:
                 size += file.write(piece)
                 progress.update(task, completed=size)
-        part.replace(output)
+        if not special:
+            part.replace(output)
     except OSError as error:
         raise WitnessError(f"cannot write {output}: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        if not special:
+            part.unlink(missing_ok=True)
     return size
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from pgwitness.errors import NotFoundError, RecordBroken, UnavailableError
 from pgwitness.index import tables
 from pgwitness.index.discretion import Text, withhold
+from pgwitness.index.erased import erased_from
 from pgwitness.index.filters import Filters
 from pgwitness.index.location import Location
 from pgwitness.index.opening import text_of
@@ -96,6 +97,8 @@ class _Check:
         """The index is that far."""
         self._secret_of = secret_of(log.layout)
         self._names: set[str] = set()
+        self._going = erased_from(reader, log.checkpoint.tape)
+        """Erased by an event that is on the tape, and not under the checkpoint yet."""
         self._compared = self._statements = self._behind = self._closed = 0
 
     def run(self, progress: Progress) -> bool:
@@ -138,7 +141,7 @@ class _Check:
 
     def _session(self, sealed: _Sealed) -> None:
         session = sealed.start.session
-        if session in self._report.erased:
+        if session in self._report.erased or session in self._going:
             return
         if (sealed.end or sealed.start).position >= self._position:
             self._behind += 1

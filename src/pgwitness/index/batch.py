@@ -24,6 +24,8 @@ class Batch:
     ended: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By session number."""
+    erased: list[dict[str, Any]] = field(default_factory=list)
+    """Sessions whose content goes, after all else is written."""
     session_events: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)

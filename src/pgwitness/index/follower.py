@@ -20,6 +20,7 @@ from pgwitness._core import KIND_RECORDER, KIND_ROSTER, KIND_SESSION_STARTED
 from pgwitness.index import times
 from pgwitness.index.batch import Batch
 from pgwitness.index.discretion import withhold, withhold_event
+from pgwitness.index.erased import ERASED, erased_row
 from pgwitness.index.frames import FrameFollower
 from pgwitness.index.rows import to_row
 from pgwitness.index.tape import Damage, instance
@@ -239,6 +240,8 @@ class Follower:
         except msgspec.DecodeError as error:
             self._note(position, "", times.of_nanoseconds(at), f"a recorder frame is no JSON: {error}")
             return
+        if document.get("event") == ERASED:
+            self._erased(document, position, at)
         self._batch.events.append(
             {
                 "position": position,
@@ -247,6 +250,15 @@ class Follower:
                 "document": _json(document),
             }
         )
+
+    def _erased(self, document: dict[str, Any], position: int, at: int) -> None:
+        """A session of which nothing can be read any more is listed all the same."""
+        session, number = str(document.get("session")), None
+        started = any(row["id"] == session for row in self._batch.started)
+        if not started and self._writer.session_number(session) is None:
+            self._numbered += 1
+            number = self._numbered
+        self._batch.erased.append(erased_row(document, position, times.of_nanoseconds(at), number))
 
     def _note_damage(self, damage: Damage) -> None:
         if damage.position != self._damaged:
@@ -298,6 +310,7 @@ def _session_row(number: int, event: SessionStarted) -> dict[str, Any]:
         "ended": None,
         "end_reason": None,
         "end_detail": None,
+        "erased": None,
         "statements": 0,
         "errors": 0,
         "rows_written": 0,

@@ -60,6 +60,8 @@ class Session(msgspec.Struct):
     rows_written: int
     """By statements whose transaction was committed."""
     last_activity: str
+    erased_at: str | None = None
+    """Then its content is gone, here and in the record."""
 
 
 class SessionDetail(NamedTuple):
@@ -123,7 +125,7 @@ class IndexReader:
                 query = query.where(exists(found))
             rows = connection.execute(query).all()
             more = str(rows[limit - 1].number) if len(rows) > limit else None
-            return Page([_session(row) for row in rows[:limit]], more)
+            return Page([session_of(row) for row in rows[:limit]], more)
 
     def session(self, text: str) -> SessionDetail:
         """One session with its header and its events. Raises NotFoundError, ConflictError."""
@@ -137,7 +139,7 @@ class IndexReader:
                 select(events).where(events.c.session == number).order_by(events.c.position, events.c.ordinal)
             ).all()
             return SessionDetail(
-                _session(row),
+                session_of(row),
                 msgspec.json.decode(row.header),
                 row.first_position,
                 row.last_position,
@@ -262,7 +264,8 @@ def _statement(row: Row[Any]) -> Statement:
     return to_statement(row[: len(COLUMNS)], dict(row._mapping))
 
 
-def _session(row: Row[Any]) -> Session:
+def session_of(row: Row[Any]) -> Session:
+    """Of a row of ``tables.sessions``."""
     return Session(
         session=row.id,
         identity=row.identity,
@@ -281,4 +284,5 @@ def _session(row: Row[Any]) -> Session:
         errors=row.errors,
         rows_written=row.rows_written,
         last_activity=row.last_activity,
+        erased_at=row.erased,
     )

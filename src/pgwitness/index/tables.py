@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = 3
+SCHEMA = 4
 
 metadata = MetaData()
 
@@ -55,6 +55,7 @@ sessions = Table(
     Column("ended", Text),
     Column("end_reason", Text),
     Column("end_detail", Text),
+    Column("erased", Text),
     Column("statements", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
     Column("rows_written", BigInteger, nullable=False),

@@ -15,6 +15,7 @@ from pgwitness.index import tables
 from pgwitness.index.batch import Batch
 from pgwitness.index.database import connect
 from pgwitness.index.discretion import Text
+from pgwitness.index.erased import erase
 from pgwitness.index.rows import COLUMNS, TEXT, Row
 
 NAMES_KEPT = 10_000
@@ -108,6 +109,10 @@ class IndexWriter:
         _upsert(connection, tables.session_events, batch.session_events)
         _upsert(connection, tables.events, batch.events)
         _upsert(connection, tables.problems, batch.problems)
+        if batch.erased:
+            erase(connection, batch.erased)
+            self._texts.clear()
+            self._characters = 0
         if batch.timeline:
             spans = [
                 {"time": at, "first": first, "last": last} for at, (first, last) in batch.timeline.items()

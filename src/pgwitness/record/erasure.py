@@ -6,8 +6,9 @@ Every step may be done again: a crash in between is answered by doing all of it 
 
 from collections.abc import Iterator
 
+from pgwitness.errors import RecordBroken
 from pgwitness.record.chunks import NOBODY
-from pgwitness.record.entries import Chunk, Stored, session_text
+from pgwitness.record.entries import ERASED, Chunk, Event, Stored, session_text
 from pgwitness.record.files import Files, opened
 from pgwitness.record.layout import Layout
 from pgwitness.record.log_reader import LogReader
@@ -41,6 +42,17 @@ def drop_chunks(log: LogReader, session: bytes, first: int, last: int, files: Fi
             files.sync(descriptor)
         dropped += stored.length
     return dropped
+
+
+def erased_since(layout: Layout, size: int | None) -> bool:
+    """Whether the log goes on behind its first ``size`` entries, and erases something there."""
+    if size is None:
+        return False
+    try:
+        later = LogReader(layout).entries(size)
+        return any(isinstance(entry, Event) and entry.event == ERASED for _, entry in later)
+    except (RecordBroken, OSError):
+        return False
 
 
 def _objects(log: LogReader, session: str, first: int, last: int) -> Iterator[Stored]:

@@ -1,0 +1,95 @@
+"""An erased session in the index: its content goes, that it was stays."""
+
+from pathlib import Path
+from typing import Any
+
+from pgwitness.index.follower import Pace
+from pgwitness.index.location import Location
+from support import tapes
+from support.dialogue import START
+from support.tape_files import RECORDER, ZERO
+
+ONE, TWO = str(tapes.session_id(1)), str(tapes.session_id(2))
+
+
+def _event(session: str) -> dict[str, Any]:
+    return {
+        "event": "session_erased",
+        "session": session,
+        "by": "anna",
+        "reason": "why",
+        "position": [1, 2],
+        "identity": "billing-agent",
+        "connection": "orders",
+        "started_at": "2026-01-01T00:00:00.000000Z",
+        "ended_at": "2026-01-01T00:01:00.000000Z",
+    }
+
+
+def _record(state: Path, erased: str = ONE) -> None:
+    """Two sessions with a text of their own and one in common; one is erased, and a third says the same."""
+    talks = []
+    for number in (1, 2, 3):
+        talk = tapes.dialogue(number, user="app", client={"address": "10.0.0.7:5", "parameters": {}})
+        talks.append(
+            talk.run(f"SELECT 'own {number}'", "SELECT 1").run("SELECT 'common'", "SELECT 1").ended()
+        )
+    with tapes.Recording(state, talks) as recording:
+        recording.put(0)
+        recording.put(1)
+        recording.writer.append_json(ZERO, RECORDER, START, _event(erased))
+        recording.put(2)
+
+
+def test_its_content_goes_and_that_it_was_stays(tmp_path: Path) -> None:
+    _record(tmp_path)
+    reader = tapes.index(tmp_path)
+    found = reader.session(ONE)
+    assert found.session.erased_at and found.session.identity == "billing-agent"
+    assert (found.session.statements, found.session.end_reason) == (2, "terminated")
+    assert (found.session.user, found.session.client, found.session.run) == (None, None, None)
+    assert found.header == {} and found.events == []
+    listed = [(each.session, each.sql) for each in tapes.all_statements(reader)]
+    three = str(tapes.session_id(3))
+    assert listed == [
+        (TWO, "SELECT 'own 2'"),
+        (TWO, "SELECT 'common'"),
+        (three, "SELECT 'own 3'"),
+        (three, "SELECT 'common'"),
+    ]
+    reader.close()
+    assert reader.session(TWO).session.erased_at is None
+    reader.close()
+
+
+def test_no_text_of_its_own_is_left_in_the_rows(tmp_path: Path) -> None:
+    _record(tmp_path)
+    tapes.index(tmp_path).close()
+    rows = str(tapes.dump(tmp_path))
+    assert "own 1" not in rows and "own 2" in rows and "10.0.0.7" in rows
+    assert Location(tmp_path).current()
+
+
+def test_a_session_that_cannot_be_read_any_more_is_listed_from_its_erasure(tmp_path: Path) -> None:
+    """As when the index is made again after the tape was released."""
+    unknown = str(tapes.session_id(9))
+    _record(tmp_path, erased=unknown)
+    reader = tapes.index(tmp_path)
+    found = reader.session(unknown).session
+    assert (found.identity, found.connection, found.statements) == ("billing-agent", "orders", 0)
+    assert found.started_at == "2026-01-01T00:00:00.000000Z" and found.erased_at
+    assert len(tapes.all_statements(reader)) == 6
+    reader.close()
+
+
+def test_indexed_in_one_go_or_frame_by_frame_it_is_the_same(tmp_path: Path) -> None:
+    dumps = []
+    for name, pace in (("one", None), ("many", Pace(rows=1, frames=1))):
+        state = tmp_path / name
+        _record(state)
+        with tapes.following(state, pace) as follower:
+            while follower.step():
+                pass
+            follower.snapshot()
+        dumps.append(tapes.dump(state))
+    assert tapes.differences(*dumps) == []
