@@ -2,8 +2,13 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -11,11 +16,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from pgwitness.catalog.models import Secret
+from pgwitness.catalog.models import Issued, Secret
 from pgwitness.catalog.secrets import open_box
 from pgwitness.catalog.store import Catalog
 from pgwitness.catalog.tables import Base
-from pgwitness.errors import ConflictError, PermissionDenied, UnavailableError
+from pgwitness.errors import (
+    ConflictError,
+    ConnectorRefused,
+    NotFoundError,
+    PermissionDenied,
+    UnavailableError,
+)
 from pgwitness.identity import tokens
 from pgwitness.identity.directory import Directory, Use
 from support.servers import PASSWORD, Server
@@ -68,6 +79,52 @@ def test_decisions_and_answers(on_postgresql: Catalog) -> None:
     assert catalog.identities.get("agent").connections == ()
     assert [entry.action for entry in catalog.audit(limit=2)] == ["connection.remove", "token.revoke"]
     assert text.reveal() not in repr(catalog.audit())
+
+
+def test_of_many_that_join_by_one_token_one_does(on_postgresql: Catalog) -> None:
+    connectors = on_postgresql.connectors
+    lifetime = timedelta(hours=1)
+    connectors.add("east", token_id="t1", secret_hash=b"h", lifetime=lifetime, actor="test")
+    together = Barrier(8)
+
+    def join(number: int) -> bool:
+        issued = Issued(b"pem", f"a{number}", datetime.now(UTC) + lifetime)
+        together.wait()
+        try:
+            connectors.join("t1", b"h", "", lambda name: issued)
+        except ConnectorRefused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(join, range(8))) == 1
+    assert sum(connectors.certificate(f"a{number}") is not None for number in range(8)) == 1
+
+
+def test_no_certificate_survives_the_removal_of_its_connector(on_postgresql: Catalog) -> None:
+    """Renewals come all the time while it is removed."""
+    connectors = on_postgresql.connectors
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    connectors.add("east", token_id="t1", secret_hash=b"h", lifetime=timedelta(hours=1), actor="test")
+    held, _ = connectors.join("t1", b"h", "", lambda name: Issued(b"pem", "a", ends))
+    serials: list[str] = []
+
+    def renew(thread: int) -> None:
+        with suppress(NotFoundError):
+            for number in range(1000):
+                issued = Issued(b"pem", f"{thread}f{number}", ends)
+                connectors.renew(held.connector_id, lambda name, issued=issued: issued)  # type: ignore[misc]
+                serials.append(issued.serial)
+
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(renew, thread) for thread in range(4)]
+        while len(serials) < 20 and not all(each.done() for each in running):
+            time.sleep(0.001)
+        connectors.remove("east", actor="test")
+        for each in running:
+            each.result()
+    alive = [serial for serial in serials if connectors.certificate(serial).revoked_why is None]  # type: ignore[union-attr]
+    assert len(serials) >= 20 and alive == []
 
 
 def test_processes_that_open_at_once_make_one_catalog(url: str) -> None:

@@ -57,7 +57,7 @@ class Connectors:
         Raises NotFoundError.
         """
         with self._database.change(actor) as change:
-            row = _row(change.session, name)
+            row = _row(change.session, name, lock=True)
             unused = JoinTokenRow.connector_id == row.id, JoinTokenRow.used_at.is_(None)
             change.session.execute(delete(JoinTokenRow).where(*unused))
             ends = _invite(change, row, token_id, secret_hash, lifetime)
@@ -73,8 +73,10 @@ class Connectors:
         Raises ConnectorRefused that tells what is wrong with the token.
         """
         with self._database.change(f"join token {token_id}") as change:
+            found = select(JoinTokenRow.connector_id).where(JoinTokenRow.id == token_id)
+            row = _locked(change.session, change.session.scalar(found))
             token = change.session.get(JoinTokenRow, token_id)
-            if token is None or not hmac.compare_digest(token.secret_hash, secret_hash):
+            if row is None or token is None or not hmac.compare_digest(token.secret_hash, secret_hash):
                 raise ConnectorRefused("there is no such join token, or it was replaced by a newer one")
             if token.used_at is not None:
                 raise ConnectorRefused(
@@ -82,7 +84,6 @@ class Connectors:
                 )
             if token.expires_at <= change.at:
                 raise ConnectorRefused(f"the join token expired at {token.expires_at:%Y-%m-%d %H:%M:%SZ}")
-            row = token.connector
             if name not in ("", row.name):
                 raise ConnectorRefused("the join token is for a connector of another name")
             token.used_at = change.at
@@ -94,7 +95,7 @@ class Connectors:
     def renew(self, connector_id: str, issue: Callable[[str], Issued]) -> tuple[Certificate, bytes]:
         """One more certificate, as ``join`` makes it. Counts as no change. Raises NotFoundError."""
         with self._database.write() as session:
-            row = session.get(ConnectorRow, connector_id)
+            row = _locked(session, connector_id)
             if row is None:
                 raise NotFoundError("the connector was removed")
             issued = issue(row.name)
@@ -105,7 +106,7 @@ class Connectors:
         ones. Raises NotFoundError.
         """
         with self._database.change(actor) as change:
-            row = _row(change.session, name)
+            row = _row(change.session, name, lock=True)
             _revoke(change, row, "the connector was removed")
             change.session.delete(row)
             change.log("connector.remove", name)
@@ -138,8 +139,16 @@ def check_connectors(session: Session, names: Iterable[str]) -> None:
         _row(session, name)
 
 
-def _row(session: Session, name: str) -> ConnectorRow:
-    row = session.scalar(select(ConnectorRow).where(ConnectorRow.name == name))
+def _locked(session: Session, connector_id: str | None) -> ConnectorRow | None:
+    """Until the transaction ends, nobody else joins, renews or removes it: of two that bring one token, one
+    must see that it is spent, and no certificate may be made while all are being revoked.
+    """
+    return session.get(ConnectorRow, connector_id, with_for_update=True) if connector_id else None
+
+
+def _row(session: Session, name: str, *, lock: bool = False) -> ConnectorRow:
+    statement = select(ConnectorRow).where(ConnectorRow.name == name)
+    row = session.scalar(statement.with_for_update() if lock else statement)
     if row is None:
         raise NotFoundError(
             f"there is no connector {name!r}", hint="pgwitness connector list shows those there are"
