@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from pgwitness.embedded import wheel_programs
+from pgwitness.tunnel.streams import DEAD_SECONDS
 from support.connectors import Connector, add_connection
 from support.gateway import Gateway
 from support.raw import RawClient, query
@@ -151,6 +152,19 @@ def test_nobody_waits_for_those_who_misbehave(crowded: tuple[Gateway, Server]) -
         found = latencies(gateway, 40, 3)
     assert troubles.streamed >= 50_000_000 and troubles.refused >= 4
     assert max(found) < 2000
+
+
+def test_a_client_may_stop_reading_for_longer_than_a_dead_peer_is_waited_for(
+    crowded: tuple[Gateway, Server],
+) -> None:
+    """All buffers on the way are full meanwhile; then it reads on, to the last row."""
+    gateway, _ = crowded
+    rows = 60_000
+    with RawClient(gateway.port, timeout=60) as client:
+        client.login("agent", gateway.tokens["agent"], "shop")
+        client.send(query(f"SELECT repeat('p', {ROW_BYTES}) FROM generate_series(1, {rows})"))
+        time.sleep(DEAD_SECONDS + 4)
+        assert sum(kind == "D" for kind, _ in client.until()) == rows
 
 
 @pytest.mark.slow

@@ -64,6 +64,7 @@ class Server:
             return None
         try:
             await streams.send(stream, _opened(upstream))
+            await streams.allow_pauses(stream)
             copy = self._engine.copy(stream, upstream.stream)
         except BaseException:
             upstream.stream.abort()

@@ -144,7 +144,7 @@ async def _open(
             f'connection "{connection.name}" does not allow replication',
             hint="An administrator can allow it for this connection.",
         )
-    with house.openings.dialling(connection.user, database) as opening:
+    with house.openings.dialling(connection, database) as opening:
         upstream = await house.tunnel.open(
             connection, database, message.agreed_minor, message.parameters, stream.worker
         )
@@ -302,7 +302,9 @@ async def _attend(house: House, session: LiveSession) -> None:
     else:
         reason, detail = end.reason, end.detail or session.end_detail
         if reason == "server_lost" and session.connector is not None:
-            reason, detail = "interrupted", f'connector "{session.connector}": {detail}'
+            cut_off = "close_notify" in (end.detail or "")  # which says so in the words of a programmer
+            what = "the data connection was cut off" if cut_off else detail
+            reason, detail = "interrupted", f'connector "{session.connector}": {what}'
         _record_end(session.tape, str(session.id), reason, detail, end.client_bytes, end.server_bytes)
     finally:
         house.registry.remove(session)

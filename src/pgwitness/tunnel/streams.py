@@ -28,3 +28,10 @@ async def receive(stream: Stream) -> Message:
 async def watch_peer(stream: Stream) -> None:
     """Let the kernel find out when the peer has vanished without a word. Raises StreamError."""
     await stream.keep_alive(IDLE_SECONDS, DEAD_SECONDS)
+
+
+async def allow_pauses(stream: Stream) -> None:
+    """From now on the peer may stop reading for as long as it likes: Linux counts a closed window as silence,
+    also while the peer acknowledges (tcp_probe_timer). That it is gone, the heartbeats tell. Raises
+    StreamError."""
+    await stream.keep_alive(IDLE_SECONDS, 0)
