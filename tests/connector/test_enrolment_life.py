@@ -109,6 +109,12 @@ def test_who_joins_anew_replaces_who_was_there(gateway: Gateway, make_connector:
     assert first.wait() == 1
     assert "joined anew" in first.log
     assert shown(gateway)["state"] == "online"
+    third = gateway.run("connector", "rejoin", "east", "--revoke").stdout.strip()
+    assert second.wait(timeout=5) == 1
+    assert "revoked by an administrator" in second.log
+    second._token = third
+    second.start()
+    assert shown(gateway)["state"] == "online"
 
 
 def test_a_removed_connector_is_out_within_a_second(

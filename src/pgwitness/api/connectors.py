@@ -29,6 +29,10 @@ class ConnectorNew(Invite):
     name: str
 
 
+class Rejoin(Invite):
+    revoke: bool = Field(False, description="revoke its certificates now, not when the token is used")
+
+
 class JoinTokenIssued(BaseModel):
     connector: str
     token: str = Field(description="shown this once, good for one use")
@@ -55,7 +59,7 @@ def list_connectors(services: ServicesHere) -> list[ConnectorView]:
 
 @router.post("/connectors", status_code=201)
 def add_connector(new: ConnectorNew, services: ServicesHere, actor: Actor) -> JoinTokenIssued:
-    return _invite(services, new.name, new.ttl, actor, again=False)
+    return _invite(services, new.name, new.ttl, actor)
 
 
 @router.get("/connectors/{name}")
@@ -64,8 +68,8 @@ def show_connector(name: str, services: ServicesHere) -> ConnectorView:
 
 
 @router.post("/connectors/{name}/rejoin", status_code=201)
-def rejoin_connector(name: str, change: Invite, services: ServicesHere, actor: Actor) -> JoinTokenIssued:
-    return _invite(services, name, change.ttl, actor, again=True)
+def rejoin_connector(name: str, change: Rejoin, services: ServicesHere, actor: Actor) -> JoinTokenIssued:
+    return _invite(services, name, change.ttl, actor, again=True, revoke=change.revoke)
 
 
 @router.delete("/connectors/{name}", status_code=204)
@@ -74,7 +78,9 @@ def remove_connector(name: str, services: ServicesHere, actor: Actor) -> Respons
     return Response(status_code=204)
 
 
-def _invite(services: Services, name: str, ttl: str, actor: str, *, again: bool) -> JoinTokenIssued:
+def _invite(
+    services: Services, name: str, ttl: str, actor: str, *, again: bool = False, revoke: bool = False
+) -> JoinTokenIssued:
     invitation: Invitation = invite(
         services.catalog,
         services.settings.tls_directory,
@@ -82,6 +88,7 @@ def _invite(services: Services, name: str, ttl: str, actor: str, *, again: bool)
         actor=actor,
         lifetime=parse_lifetime(ttl),
         again=again,
+        revoke=revoke,
     )
     return JoinTokenIssued(
         connector=invitation.connector,

@@ -51,17 +51,27 @@ class Connectors:
             ) from None
 
     def invite(
-        self, name: str, *, token_id: str, secret_hash: bytes, lifetime: timedelta, actor: str
+        self,
+        name: str,
+        *,
+        token_id: str,
+        secret_hash: bytes,
+        lifetime: timedelta,
+        actor: str,
+        revoke: bool = False,
     ) -> tuple[Connector, datetime]:
-        """Another token for a connector that there is; an older one that was not used is void.
-        Raises NotFoundError.
+        """Another token for a connector that there is; an older one that was not used is void, and with
+        ``revoke`` its certificates are, at once. Raises NotFoundError.
         """
         with self._database.change(actor) as change:
             row = _row(change.session, name, lock=True)
             unused = JoinTokenRow.connector_id == row.id, JoinTokenRow.used_at.is_(None)
             change.session.execute(delete(JoinTokenRow).where(*unused))
             ends = _invite(change, row, token_id, secret_hash, lifetime)
-            change.log("connector.rejoin", name, token=token_id, expires_at=ends.isoformat())
+            if revoke:
+                _revoke(change, row, "it was revoked by an administrator")
+            told = {"token": token_id, "expires_at": ends.isoformat(), "revoke": revoke}
+            change.log("connector.rejoin", name, **told)
             return _value(row), ends
 
     def join(

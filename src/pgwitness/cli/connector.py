@@ -44,17 +44,20 @@ def add(
 def rejoin(
     name: Name,
     ttl: Ttl = "1h",
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Revoke its certificates now: who has them is out in a second.")
+    ] = False,
     format: FormatOption = Format.table,
     state: State = None,
     config: Config = None,
 ) -> None:
     """Print another join token: for a connector that did not join in time, or that lost its state. When it is
-    used, the certificates that the connector had before are revoked.
+    used, and with --revoke at once, the certificates that the connector had before are revoked.
 
     Example: pgwitness connector rejoin east
     """
     with client(state, config) as api:
-        _show(api.post(_path(name, "rejoin"), {"ttl": ttl}), format)
+        _show(api.post(_path(name, "rejoin"), {"ttl": ttl, "revoke": revoke}), format)
 
 
 @app.command("list")

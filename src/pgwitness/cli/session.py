@@ -257,6 +257,7 @@ def _upstream(document: Document) -> str:
     version = (upstream.get("parameters") or {}).get("server_version")
     parts = (
         upstream.get("address"),
+        f"by connector {upstream['connector']}" if upstream.get("connector") else None,
         f"PostgreSQL {version}" if version else None,
         f"server process {upstream.get('pid')}",
         _tls(upstream),

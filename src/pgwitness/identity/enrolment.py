@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -41,14 +42,15 @@ def invite(
     actor: str,
     lifetime: timedelta | None = INVITATION,
     again: bool = False,
+    revoke: bool = False,
 ) -> Invitation:
-    """A join token for a new connector or, ``again``, for one that there is. Raises InvalidError,
-    ConflictError, NotFoundError.
+    """A join token for a new connector or, ``again``, for one that there is: its certificates are good until
+    the token is used, or are revoked now. Raises InvalidError, ConflictError, NotFoundError.
     """
     if lifetime is None:
         raise InvalidError("a join token expires", hint="give it a lifetime such as 1h")
     token = new_join_token(open_authority(tls_directory).pin)
-    add = catalog.connectors.invite if again else catalog.connectors.add
+    add = partial(catalog.connectors.invite, revoke=revoke) if again else catalog.connectors.add
     _, expires_at = add(
         name, token_id=token.id, secret_hash=hash_of(token.secret), lifetime=lifetime, actor=actor
     )
