@@ -13,7 +13,20 @@ from pgwitness.cli import run
 from pgwitness.cli.replaying import Replay
 from pgwitness.wire.codec import query
 from support import tapes
-from support.dialogue import answers, complete, data_row, error, extended, ready, row_description, sync
+from support.dialogue import (
+    answers,
+    complete,
+    copy_data,
+    copy_done,
+    copy_in,
+    copy_out,
+    data_row,
+    error,
+    extended,
+    ready,
+    row_description,
+    sync,
+)
 
 Command = Callable[..., str]
 ONE, TWO = str(tapes.session_id(1)), str(tapes.session_id(2))
@@ -137,6 +150,24 @@ def test_replay_shows_transactions_as_brackets(pgwitness: Command) -> None:
     text = "\n".join(lines)
     assert "40000" in text and "NULL" in text
     assert "session ended: terminated" in text
+
+
+def test_what_copy_wrote_is_seen_in_a_replay(
+    pgwitness: Command, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    state = tmp_path_factory.mktemp("copies")
+    one = tapes.dialogue(1).client(query("COPY orders FROM stdin")).server(copy_in())
+    one.client(copy_data(b"9001\ta EVIL\t1\n9002\t\x1b[2J\t2\n"), copy_done()).server(
+        complete("COPY 2"), ready()
+    )
+    one.client(query("COPY orders TO stdout")).server(copy_out(), copy_data(b"9001\tout\n"))
+    one.elided(5, 50).server(copy_done(), complete("COPY 6"), ready()).ended()
+    tapes.record(state, one)
+    shown = pgwitness("session", "replay", ONE, "--results", "--state", str(state))
+    assert "a EVIL" in shown
+    assert "9002" in shown and "\x1b" not in shown
+    assert shown.count("this much is on record") == 1 and "out" in shown
+    assert "EVIL" not in pgwitness("session", "replay", ONE, "--state", str(state))
 
 
 def test_replay_for_programs(pgwitness: Command) -> None:

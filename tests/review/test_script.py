@@ -1,5 +1,6 @@
 """A session as a script: what is a statement in it, what a comment; and no text of an agent commands psql."""
 
+import json
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from support.dialogue import (
 def _export(state: Path, talk: Dialogue, format: str = "sql") -> str:
     tapes.record(state, talk)
     reader = tapes.index(state)
-    text = b"".join(export_session(reader, Path("unread"), str(tapes.session_id(1))[-5:], format)).decode()
+    text = b"".join(export_session(reader, state / "tape", str(tapes.session_id(1))[-5:], format)).decode()
     reader.close()
     return text
 
@@ -80,11 +81,60 @@ def test_what_the_server_did_not_carry_out_is_a_comment(tmp_path: Path) -> None:
     talk = tapes.dialogue(1)
     talk.client(query("SELECT\r\\! rm -rf /\n, 1/0")).server(error("42601"), ready())
     talk.client(query("COPY a FROM STDIN")).server(copy_in())
-    talk.client(copy_data(b"1\n"), copy_done()).server(complete("COPY 1"), ready())
+    talk.client(copy_data(b"1\n\\.\n\\! rm -rf /\n"), copy_done()).server(complete("COPY 1"), ready())
     talk.client(query("SELECT 1"))
     script = _export(tmp_path, talk)
     assert _runs(script) == []
     assert all(line.startswith(("--", "SET ")) for line in re.split(r"[\r\n]+", script) if line)
+
+
+COPIES = {
+    "COPY orders FROM stdin;": True,
+    """COPY public."Orders" (a, "b c") FROM STDIN WITH (DELIMITER ',', NULL '\\N')""": True,
+    "copy t\n from\n stdin with delimiter as E'\\t' null as E'\\\\N'": True,
+    "COPY t FROM STDIN (FORMAT csv, ENCODING 'LATIN1')": False,
+    "COPY t FROM STDIN (NULL E'\\'')": False,
+    "COPY t FROM STDIN -- \\! true": False,
+    "COPY :x FROM STDIN": False,
+}
+
+
+@pytest.mark.parametrize("sql", COPIES, ids=range(len(COPIES)))
+def test_a_copy_stands_with_its_data_where_psql_reads_it_as_the_server_did(tmp_path: Path, sql: str) -> None:
+    talk = tapes.dialogue(1).client(query(sql)).server(copy_in())
+    talk.client(copy_data(b"1\tEVIL\n2\t"), copy_data("\\N☃".encode()), copy_done())
+    talk.server(complete("COPY 2"), ready())
+    lines = _runs(_export(tmp_path, talk))
+    if COPIES[sql]:
+        text = sql.rstrip(";").split("\n")
+        assert lines == ["\\set ON_ERROR_STOP on", *text[:-1], f"{text[-1]};", "1\tEVIL", "2\t\\N☃", "\\."]
+    else:
+        assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (b"", ["\\."]),
+        (b"1\r\n2", ["1", "2", "\\."]),
+        (b"1\n\\.\n", ["1", "\\."]),
+        (b"1\n\\.\n2\n", None),
+        (b"1\n\\.\r\n\n", None),
+        (b"1\r2\r", None),
+        (b"\xff\n", None),
+    ],
+)
+def test_data_end_where_they_ended(tmp_path: Path, data: bytes, wanted: list[str] | None) -> None:
+    talk = tapes.dialogue(1).client(query("COPY t FROM STDIN")).server(copy_in())
+    talk.client(copy_data(data), copy_done()).server(complete("COPY 1"), ready())
+    assert _runs(_export(tmp_path, talk))[2:] == (wanted or [])
+
+
+def test_copied_data_are_a_field_in_jsonl(tmp_path: Path) -> None:
+    talk = tapes.dialogue(1).client(query("COPY t FROM STDIN")).server(copy_in())
+    talk.client(copy_data(b"9001\ta EVIL\t1\n"), copy_done()).server(complete("COPY 1"), ready())
+    copy = json.loads(_export(tmp_path, talk, "jsonl"))["copy"]
+    assert (copy["data"], copy["complete"]) == ("9001\ta EVIL\t1\n", True)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pgwitness.review.export import export_session
+from pgwitness.wire.codec import query
+from support import tapes
+from support.dialogue import complete, copy_data, copy_done, copy_in, ready
 from support.gateway import Gateway
 from support.servers import DEBIAN_15, Server
 
@@ -35,6 +39,11 @@ def _work(connection: psycopg.Connection) -> None:
         )
     connection.execute("INSERT INTO t (id, v) VALUES (%s, %s)", (100, "binary"), binary=True)
     connection.execute(r"INSERT INTO t (id, v) VALUES (101, E'a\'b'), (102, 'c\d')")
+    with connection.cursor().copy("COPY t (id, v) FROM STDIN") as copy:
+        for n, value in enumerate(["tab\there", "back\\slash", "new\nline", None, "\\.", "\\! true", "☃"]):
+            copy.write_row((300 + n, value))
+    with connection.transaction(), connection.cursor().copy("COPY t (id, v) FROM STDIN (FORMAT csv)") as copy:
+        copy.write('400,"a ""quoted"" one"\r\n401,\r\n402,last')
     connection.execute("SET standard_conforming_strings = off")
     connection.execute(r"INSERT INTO t (id, v) VALUES (103, 'x\'; \\! true; --')")
     connection.execute("RESET standard_conforming_strings")
@@ -89,7 +98,22 @@ def test_what_is_left_behind_is_the_same(
     assert done.returncode == 0, f"{done.stderr}\n{script.read_text()}"
     original, replayed = (_rows(server15, name) for name in DATABASES)
     assert original == replayed
-    assert len(original) == 13
+    assert len(original) == 23
+
+
+def test_data_are_never_taken_for_commands(server15: Server, tmp_path: Path) -> None:
+    """Also where psql cannot copy, because the table is not there."""
+    owned = tmp_path / "owned"
+    talk = tapes.dialogue(1).client(query("COPY no_such_table FROM STDIN")).server(copy_in())
+    talk.client(copy_data(f"\\! touch {owned}\n".encode()), copy_done()).server(complete("COPY 1"), ready())
+    tapes.record(tmp_path, talk)
+    reader = tapes.index(tmp_path)
+    script = b"".join(export_session(reader, tmp_path / "tape", str(tapes.session_id(1)), "sql"))
+    reader.close()
+    command = [DEBIAN_15 / "psql", "--no-psqlrc", server15.dsn("postgres")]
+    done = subprocess.run(command, input=script, capture_output=True, check=False)
+    assert done.returncode == 3 and b"no_such_table" in done.stderr
+    assert str(owned).encode() in script and not owned.exists()
 
 
 def _rows(server: Server, database: str) -> list[tuple[object, ...]]:

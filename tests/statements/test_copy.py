@@ -1,5 +1,7 @@
 """COPY both ways, in both protocols: bytes, rows, completeness, and the Sync that the server swallows."""
 
+from msgspec import UNSET
+
 from pgwitness.wire.codec import query
 from support.dialogue import (
     Dialogue,
@@ -115,3 +117,47 @@ def test_copy_both_that_ends_in_order_is_one_statement():
     (statement,) = talk.statements()
     assert (statement.tag, statement.status) == ("SELECT; START_STREAMING", "ok")
     assert copy_of(statement) == ("both", 3, 1, True)
+
+
+def data_of(statement):
+    return statement.copy.data, statement.copy.encoding
+
+
+def test_data_in_and_out_for_who_asks():
+    talk = Dialogue(keep_results=True).client(query(f"{IN}; COPY b FROM STDIN")).server(copy_in())
+    talk.client(copy_data(b"1\t\xe2\x98"), copy_data(b"\x83\n"), copy_done()).server(
+        complete("COPY 1"), copy_in()
+    )
+    talk.client(copy_data(b"22\n"), copy_done()).server(complete("COPY 1"), ready())
+    talk.client(query(OUT)).server(copy_out(), copy_data(b"3\n"), copy_data(b"4\n"))
+    talk.elided(1, 7).server(copy_done(), complete("COPY 3"), ready())
+    one, two, out = talk.statements()
+    assert [data_of(each)[0] for each in (one, two, out)] == ["1\t☃\n", "22\n", "3\n4\n"]
+    assert not out.copy.complete and not out.truncated
+    assert not one.truncated
+
+
+def test_data_that_are_no_text_are_hex():
+    talk = Dialogue(keep_results=True).client(query(IN)).server(copy_in())
+    talk.client(copy_data(b"\xff\n"), copy_done()).server(complete("COPY 1"), ready())
+    binary = copy_in()[:5] + b"\1" + copy_in()[6:]
+    talk.client(query(f"{IN} (FORMAT binary)")).server(binary)
+    talk.client(copy_data(b"PGCOPY"), copy_done()).server(complete("COPY 1"), ready())
+    assert [data_of(each) for each in talk.statements()] == [("ff0a", "hex"), (b"PGCOPY".hex(), "hex")]
+
+
+def test_more_data_than_are_held(monkeypatch):
+    monkeypatch.setattr("pgwitness.statements.conversation._MAX_RESULT", 4)
+    talk = Dialogue(keep_results=True).client(query(IN)).server(copy_in())
+    talk.client(copy_data(b"1\n"), copy_data(b"2\n"), copy_data(b"3\n"), copy_data(b""), copy_done())
+    talk.server(complete("COPY 3"), ready())
+    (statement,) = talk.statements()
+    assert (statement.copy.data, statement.truncated) == ("1\n2\n", True)
+    assert copy_of(statement) == ("in", 6, 3, True)
+
+
+def test_who_does_not_ask_holds_nothing():
+    talk = Dialogue().client(query(IN)).server(copy_in())
+    talk.client(copy_data(b"1\n"), copy_done()).server(complete("COPY 1"), ready())
+    (statement,) = talk.statements()
+    assert (statement.copy.data, statement.truncated) == (UNSET, False)

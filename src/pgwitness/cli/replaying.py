@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pgwitness.cli import statement_view, text
-from pgwitness.statements.model import Result, Statement
+from pgwitness.statements.model import Copy, Result, Statement
 
 Document = dict[str, Any]
 
@@ -92,6 +92,8 @@ class Replay:
             self._line(None, Text.assemble((f"{bar}      → ", "dim"), told))
         if statement.result and not isinstance(statement.result.data, msgspec.UnsetType):
             self._rows(statement.result, bar)
+        if statement.copy and isinstance(statement.copy.data, str):
+            self._copied(statement.copy, statement.copy.data)
         if inside and not goes_on:
             ending = statement_view.outcome(statement.transaction.outcome)
             why = f": {text.one_line(statement.transaction.reason)}" if statement.transaction.reason else ""
@@ -111,6 +113,13 @@ class Replay:
             self._line(
                 None, Text(f"{bar}        {result.rows_recorded:,} rows recorded, there were more", "dim")
             )
+
+    def _copied(self, copy: Copy, data: str) -> None:
+        """The lines as they passed, indented as rows are."""
+        for line in data.removesuffix("\n").split("\n") if data else []:
+            self._console.print(Text(" " * 24 + text.visible(line)), soft_wrap=True)
+        if not copy.complete:
+            self._console.print(Text(" " * 24 + "this much is on record", "dim"), soft_wrap=True)
 
     def _block(self, at: str, head: Text, bar: str) -> None:
         first, *others = head.split("\n", allow_blank=True)

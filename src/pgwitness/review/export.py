@@ -18,6 +18,7 @@ from pgwitness.index.filters import Filters
 from pgwitness.index.store import IndexReader
 from pgwitness.review.bundling import bundle
 from pgwitness.review.capture import capture
+from pgwitness.review.contents import with_contents
 from pgwitness.review.frames import session_frames
 from pgwitness.review.script import script
 from pgwitness.statements.model import Statement
@@ -57,6 +58,8 @@ def export_session(index: IndexReader, tape: Path, session: str, format: str) ->
     if format == "pcapng":
         return capture(found, session_frames(tape, found))
     statements = index.iterate(Filters(session=found.session.session))
+    if format != "csv":
+        statements = with_contents(statements, tape, found, rows=False)
     if format == "sql":
         text = script(found.session, found.header, statements)
     else:

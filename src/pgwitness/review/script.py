@@ -1,11 +1,13 @@
 """A session as an SQL script: to be read, and to be run with psql on a restored copy.
 
 - What the server carried out is there as statements, bound values in place. What it refused, skipped or never
-finished, and COPY and function calls, whose data stay on the tape, are comments. - Transactions end as they
-ended: a COMMIT that was answered by ROLLBACK is a ROLLBACK, statements that shared an implicit transaction
-stand between BEGIN and its end. - The text is an agent's, so it must not reach psql's own commands: a
-statement with a backslash outside of its bound values is run by a DO block, within dollar quotes, where psql
-and the server cannot read it differently.
+  finished, and function calls of the protocol, are comments.
+- COPY from the client stands with its data: see ``copying``.
+- Transactions end as they ended: a COMMIT that was answered by ROLLBACK is a ROLLBACK, statements that shared
+  an implicit transaction stand between BEGIN and its end.
+- The text is an agent's, so it must not reach psql's own commands: a statement with a backslash outside of
+  its bound values is run by a DO block, within dollar quotes, where psql and the server cannot read it
+  differently.
 """
 
 import re
@@ -14,6 +16,7 @@ from itertools import count, groupby
 from typing import Any
 
 from pgwitness.index.store import Session
+from pgwitness.review import copying
 from pgwitness.review.values import literal, pieces
 from pgwitness.statements.model import Parameter, Statement
 from pgwitness.statements.sql import describe
@@ -94,9 +97,11 @@ def _statement(statement: Statement) -> Iterator[str]:
     yield f"-- {statement.seq}  {statement.started_at}  {tag}{duration}  {outcome}\n"
     why = _why_not(statement)
     if why:
-        yield _comment(f"{why}\n{_rendered(statement)};") + "\n"
+        yield _comment(f"{why}\n{_rendered(statement).rstrip().rstrip(';')};") + "\n"
     elif statement.command == "COMMIT" and statement.tag == "ROLLBACK":
         yield "ROLLBACK; -- sent as COMMIT\n"
+    elif statement.copy is not None:
+        yield copying.block(statement.sql, statement.copy)
     else:
         yield _runnable(statement)
 
@@ -109,11 +114,12 @@ def _why_not(statement: Statement) -> str | None:
         return {"cancelled": "cancelled", "skipped": "never ran: what came before it failed"}.get(
             statement.status, "did not finish while it was recorded"
         )
-    if statement.truncated:
+    if statement.truncated and statement.copy is None:
         return "not whole here: its text or its values are too long for the index or kept out of it"
     if statement.copy is not None:
         copy = statement.copy
-        return f"COPY {copy.direction}, {copy.rows} rows, {copy.bytes} bytes: the data are on the tape"
+        why = copying.why_not(statement.sql, copy, statement.truncated)
+        return f"COPY {copy.direction}, {copy.rows} rows, {copy.bytes} bytes: {why}" if why else None
     return "a function call of the protocol" if statement.protocol == "function" else None
 
 

@@ -45,13 +45,14 @@ _STRUCTS = (*STRUCTS, Ledger, Path, Origin)
 
 class SessionAssembler:
     """The reader of one session. ``limit`` is how many bytes of a message are kept; beyond it, the head
-    is, and the statement is flagged as truncated. ``keep_results`` gives statements their decoded rows.
+    is, and the statement is flagged as truncated. ``keep_results`` gives statements their decoded rows and
+    the data of COPY.
     """
 
     def __init__(self, keep_results: bool = False, limit: int = DEFAULT_LIMIT) -> None:
         self._keep = keep_results
-        self._client = MessageSplitter(limit, _COPY_DATA)
-        self._server = MessageSplitter(limit, _COPY_DATA if keep_results else _DATA)
+        self._client = MessageSplitter(limit, b"" if keep_results else _COPY_DATA)
+        self._server = MessageSplitter(limit, b"" if keep_results else _DATA)
         self._deaf: list[int] = []
         """Directions whose message boundaries are lost."""
         self._sequence = -1

@@ -31,7 +31,7 @@ from pgwitness.wire.messages import parse_notification, parse_parameter_descript
 _MAX_TAGS = 1000
 _MAX_WAITING, _SMALL = 128 << 20, 64 << 10
 """Once that many bytes of requests wait for an answer, a further one is held up to a small head."""
-_MAX_RESULT = 64 << 20  # bytes of rows that are held of one statement, for readers who ask for rows
+_MAX_RESULT = 64 << 20  # bytes of rows, or of COPY data, that are held of one statement for who asks for them
 
 Tell = Callable[[int, dict[str, Any]], None]
 """(time, event)"""
@@ -78,7 +78,8 @@ class Conversation:
         self.ordinal += 1
         if kind in (COPY_DATA, COPY_DONE, COPY_FAIL):
             if self.sink is not None:
-                copy_in(self.sink.copies, kind, length, self.ordinal)
+                most = _MAX_RESULT if self.runs.keep else 0
+                copy_in(self.sink.copies, kind, length, self.ordinal, payload, most)
             return
         if len(payload) > _SMALL and sum(waiting.size for waiting in self.queue) > _MAX_WAITING:
             payload = payload[:_SMALL]
@@ -190,13 +191,13 @@ class Conversation:
         if run is None or run.copy:  # a message that the parser did not understand may copy twice
             return
         request = self.queue[0]
-        run.copy = "in"
+        run.copy, run.copy_binary = "in", payload[:1] == b"\1"
         run.copy_index = request.copies_begun
         request.copies_begun += 1
 
     def _copy_out_begins(self, payload: bytes, length: int, at: int) -> None:
         if run := self._current():
-            run.copy = "out"
+            run.copy, run.copy_binary = "out", payload[:1] == b"\1"
 
     def _copy_both_begins(self, payload: bytes, length: int, at: int) -> None:
         if run := self._current():
@@ -206,6 +207,12 @@ class Conversation:
         if run := self._current():
             run.copy_bytes += length
             run.copy_messages += 1
+            if not self.runs.keep:
+                return
+            if run.copy_bytes <= _MAX_RESULT and len(payload) == length:
+                run.data.append(payload)
+            else:
+                run.truncated = True
 
     def _command_complete(self, payload: bytes, length: int, at: int) -> None:
         if (request := self._head(QUERY, EXECUTE)) is None:

@@ -174,6 +174,21 @@ def _copy(run: Run, received: CopyIn | None, ok: bool, rows: int | None) -> Copy
     return Copy("out", bytes_, messages if rows is None else rows, ok and not run.copy_elided)
 
 
+def copied(copy: Copy, run: Run, received: CopyIn | None, encoding: str) -> None:
+    """Give ``copy`` its data, for readers who asked. Text that is not of its encoding is hex, as binary data
+    are: nothing may be lost."""
+    if copy.direction == "both":
+        return
+    data = b"".join(run.data if copy.direction == "out" else received.data if received else [])
+    try:
+        copy.data = data.hex() if run.copy_binary else data.decode(encoding)
+    except UnicodeDecodeError:
+        copy.data = data.hex()
+        copy.encoding = "hex"
+    if run.copy_binary:
+        copy.encoding = "hex"
+
+
 def _tag_and_count(tags: list[str]) -> tuple[str | None, int | None]:
     if not tags:
         return None, None

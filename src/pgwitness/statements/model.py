@@ -63,6 +63,10 @@ class Copy(Struct, gc=False):
     """From the tag; while there is none, or for COPY BOTH, the number of data messages."""
     complete: bool
     """Every byte that passed is on the tape and the copy came to its end."""
+    data: str | UnsetType = UNSET
+    """What was copied, as far as it is on the tape, for readers who asked for it."""
+    encoding: Literal["hex"] | UnsetType = UNSET
+    """Of ``data`` that are binary, or no text of the session's encoding."""
 
 
 class Statement(Struct):

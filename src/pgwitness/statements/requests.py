@@ -80,14 +80,19 @@ def _function_call(payload: bytes, whole: bool, ordinal: int, at: int, position:
     )
 
 
-def copy_in(copies: list[CopyIn], kind: int, length: int, ordinal: int) -> None:
-    """CopyData, CopyDone or CopyFail of the Query or Execute that ``copies`` belong to."""
+def copy_in(copies: list[CopyIn], kind: int, length: int, ordinal: int, payload: bytes, most: int) -> None:
+    """CopyData, CopyDone or CopyFail of the Query or Execute that ``copies`` belong to. ``most`` bytes of its
+    data are held."""
     if not copies or copies[-1].end:
         copies.append(CopyIn(first=ordinal))
     copy = copies[-1]
     if kind == COPY_DATA:
         copy.bytes += length
         copy.messages += 1
+        if copy.bytes > most or copy.truncated or len(payload) < length:
+            copy.truncated = True
+        else:
+            copy.data.append(payload)
     else:
         copy.end = ordinal
         copy.failed = kind == COPY_FAIL

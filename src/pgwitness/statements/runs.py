@@ -187,21 +187,23 @@ class Runs:
         given = documents.parameters(run.portal, self.encoding) if run.portal is not None else []
         result = documents.result(run, self.keep, self.encoding)
         tables = self.names.qualify(relations)
-        self.batch.append(
-            documents.statement(
-                self.origin,
-                run,
-                protocol,
-                meaning.command,
-                tables,
-                status,
-                at,
-                failed,
-                given,
-                result,
-                received,
-            )
+        statement = documents.statement(
+            self.origin,
+            run,
+            protocol,
+            meaning.command,
+            tables,
+            status,
+            at,
+            failed,
+            given,
+            result,
+            received,
         )
+        if self.keep and statement.copy is not None:
+            documents.copied(statement.copy, run, received, self.encoding)
+            statement.truncated |= bool(received and received.truncated)
+        self.batch.append(statement)
         if status == "ok":
             self._consequences(run, effect)
         elif failed is not None:

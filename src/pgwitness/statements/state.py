@@ -20,6 +20,9 @@ SYNC: Final = 0x53
 FUNCTION: Final = 0x46
 
 
+Payloads = list[bytes]
+
+
 class Prepared(Struct):
     """A prepared statement. ``columns`` is the payload of its RowDescription once a Describe brought it."""
 
@@ -54,6 +57,10 @@ class CopyIn(Struct):
     first: int = 0
     end: int = 0
     failed: bool = False
+    data: Payloads = []
+    """CopyData payloads, for readers who asked for results."""
+    truncated: bool = False
+    """``data`` is not all of it."""
 
 
 class Request(Struct):
@@ -114,13 +121,14 @@ class Run(Struct):
     rows_elided: int = 0
     row_bytes: int = 0
     data: list[bytes] = []
-    """DataRow payloads, for readers who asked for results."""
+    """DataRow payloads, or CopyData that came out, for readers who asked for results."""
     copy: str = ""
     """Direction of its COPY, empty if there is none."""
     copy_index: int = 0
     copy_bytes: int = 0
     copy_messages: int = 0
     copy_elided: bool = False
+    copy_binary: bool = False
     tags: list[str] = []
 
 
