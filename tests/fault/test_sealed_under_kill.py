@@ -17,14 +17,7 @@ from pgwitness.sealing.status import record_status
 from support.gateway import Gateway
 from support.sealing import verified
 from support.servers import Server
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
+from support.waiting import wait_until
 
 
 def sealed(state: Path) -> Callable[[], bool]:
@@ -45,7 +38,7 @@ def told(gateway: Gateway) -> list[tuple[str, str, str]]:
 
 def test_a_killed_gateway_and_its_next(front: Gateway) -> None:
     work(front, 0)
-    until(sealed(front.state))
+    wait_until(sealed(front.state))
     kept = Layout(front.state / "record").checkpoint.read_bytes()
     open_one = front.connect("agent", "shop")
     open_one.execute("SELECT 'open'")
@@ -70,15 +63,15 @@ def test_a_killed_gateway_and_its_next(front: Gateway) -> None:
 def test_a_killed_sealer_is_replaced(front: Gateway) -> None:
     for turn in range(3):
         work(front, 100 * turn)
-        pid = until(lambda: record_status(front.state)["pid"])
+        pid = wait_until(lambda: record_status(front.state)["pid"])
         os.kill(pid, signal.SIGKILL)
         work(front, 100 * turn + 50)
-        until(sealed(front.state))
+        wait_until(sealed(front.state))
     verified(front.state)
 
 
 def test_a_checkpoint_a_second_while_there_is_traffic(front: Gateway) -> None:
-    until(sealed(front.state))
+    wait_until(sealed(front.state))
     seen = {record_status(front.state)["checkpoint_at"]}
     began = time.monotonic()
     with front.connect("agent", "shop") as connection:
@@ -104,7 +97,7 @@ def telling(state: Path, server18: Server) -> Any:
 
 
 def test_clients_are_told_the_checkpoint_in_force(telling: Gateway) -> None:
-    until(sealed(telling.state))
+    wait_until(sealed(telling.state))
     origin = Layout(telling.state / "record").verifier.read_text().partition("+")[0]
     with telling.connect("agent", "shop") as connection:
         log, size, root = connection.info.parameter_status("pgwitness.checkpoint").split(" ")

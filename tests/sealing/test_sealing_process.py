@@ -1,8 +1,7 @@
 """Rounds, signs of life, the end of a round's work, and what happens when something is in the way."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from support import tapes
 from support.faulty_files import EIO, CountingFiles
 from support.sealing import drop_tape, on_tape, read_back, seal, verified
 from support.tape_files import CLIENT, ENDED, RECORDER, STARTED, ZERO, TapeWriter
+from support.waiting import wait_until
 
 QUICK = Plan(round_seconds=0.02, heartbeat_seconds=0.2)
 
@@ -35,13 +35,6 @@ def sealing(state: Path, plan: Plan = QUICK, files: CountingFiles | None = None)
         process.stop()
         thread.join(20)
         assert not thread.is_alive()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def checkpoint(state: Path) -> Checkpoint | None:
@@ -72,18 +65,18 @@ def test_what_is_recorded_is_soon_under_a_checkpoint(tmp_path: Path, writer: Tap
     with sealing(tmp_path):
         for number in range(1, 6):
             _session(writer, number)
-            until(lambda: size(tmp_path) == 3 * number)  # noqa: B023 - called at once
+            wait_until(lambda: size(tmp_path) == 3 * number)  # noqa: B023 - called at once
     verified(tmp_path)
     assert record_status(tmp_path)["lag_bytes"] == 0
 
 
 def test_a_sign_of_life_without_traffic(tmp_path: Path, writer: TapeWriter) -> None:
     with sealing(tmp_path):
-        until(lambda: size(tmp_path) == 0)
+        wait_until(lambda: size(tmp_path) == 0)
         first = checkpoint(tmp_path)
-        until(lambda: checkpoint(tmp_path) != first)
+        wait_until(lambda: checkpoint(tmp_path) != first)
         second = checkpoint(tmp_path)
-        until(lambda: checkpoint(tmp_path) != second)
+        wait_until(lambda: checkpoint(tmp_path) != second)
         third = checkpoint(tmp_path)
     assert second and second.time and third and third.time
     assert third.root == second.root and third.time - second.time >= timedelta(seconds=0.15)
@@ -91,7 +84,7 @@ def test_a_sign_of_life_without_traffic(tmp_path: Path, writer: TapeWriter) -> N
 
 def test_stopped_it_seals_to_the_end(tmp_path: Path, writer: TapeWriter) -> None:
     with sealing(tmp_path, Plan(round_seconds=3600)):
-        until(lambda: size(tmp_path) == 0)
+        wait_until(lambda: size(tmp_path) == 0)
         for number in range(1, 40):
             _session(writer, number)
         writer.append_json(ZERO, RECORDER, 99, {"event": "stopped"})
@@ -105,18 +98,18 @@ def test_stopped_it_seals_to_the_end(tmp_path: Path, writer: TapeWriter) -> None
 
 def test_abandoned_it_leaves_the_rest_to_the_next(tmp_path: Path, writer: TapeWriter) -> None:
     with sealing(tmp_path, Plan(round_seconds=3600)) as process:
-        until(lambda: size(tmp_path) == 0)
+        wait_until(lambda: size(tmp_path) == 0)
         _session(writer, 1)
         process.abandon()
     assert size(tmp_path) == 0
     with sealing(tmp_path):
-        until(lambda: size(tmp_path) == 3)
+        wait_until(lambda: size(tmp_path) == 3)
     verified(tmp_path)
 
 
 def test_one_at_a_time(tmp_path: Path, writer: TapeWriter) -> None:
     with sealing(tmp_path):
-        until(lambda: record_status(tmp_path)["pid"])
+        wait_until(lambda: record_status(tmp_path)["pid"])
         with pytest.raises(ConflictError, match="already seals this record"):
             SealingProcess(tmp_path, QUICK).run()
 
@@ -126,11 +119,11 @@ def test_what_fails_is_said_and_tried_again(
 ) -> None:
     monkeypatch.setattr("pgwitness.sealing.process.FIRST_PAUSE", 0.1)
     with sealing(tmp_path):
-        until(lambda: size(tmp_path) == 0)
+        wait_until(lambda: size(tmp_path) == 0)
     _session(writer, 1)
     with sealing(tmp_path, files=CountingFiles(2, EIO)):
-        until(lambda: "Input/output" in (record_status(tmp_path)["problem"] or ""))
-        until(lambda: size(tmp_path) == 3 and record_status(tmp_path)["problem"] is None)
+        wait_until(lambda: "Input/output" in (record_status(tmp_path)["problem"] or ""))
+        wait_until(lambda: size(tmp_path) == 3 and record_status(tmp_path)["problem"] is None)
     said = capfd.readouterr().err
     assert said.count("sealing_failed") == said.count("sealing_goes_on") == 1
     verified(tmp_path)
@@ -144,7 +137,7 @@ def test_a_tape_that_is_not_the_sealed_one(tmp_path: Path, writer: TapeWriter) -
     TapeWriter(tmp_path / "tape").close()
     before = checkpoint(tmp_path)
     with sealing(tmp_path):
-        until(lambda: "is not the one that" in (record_status(tmp_path)["problem"] or ""))
+        wait_until(lambda: "is not the one that" in (record_status(tmp_path)["problem"] or ""))
     assert checkpoint(tmp_path) == before
 
 
@@ -158,7 +151,7 @@ def test_another_recorder_s_tape_under_the_same_number(tmp_path: Path, writer: T
         _session(other, number)
     other.close()
     with sealing(tmp_path):
-        until(lambda: "is not the one that" in (record_status(tmp_path)["problem"] or ""))
+        wait_until(lambda: "is not the one that" in (record_status(tmp_path)["problem"] or ""))
 
 
 def test_damage_on_the_tape_is_a_gap_in_the_record(tmp_path: Path, writer: TapeWriter) -> None:
@@ -170,7 +163,7 @@ def test_damage_on_the_tape_is_a_gap_in_the_record(tmp_path: Path, writer: TapeW
     data[2000] ^= 1
     victim.write_bytes(data)
     with sealing(tmp_path):
-        until(lambda: (found := checkpoint(tmp_path)) and found.tape >> 32 >= 4)
+        wait_until(lambda: (found := checkpoint(tmp_path)) and found.tape >> 32 >= 4)
     report = verified(tmp_path)
     assert any(remark.about == "gap" for remark in report.remarks), report.remarks
 
@@ -180,7 +173,7 @@ def test_the_tape_is_released_on_the_way(tmp_path: Path, writer: TapeWriter) -> 
         while writer.number < 6:
             _session(writer, writer.number << 16 | writer.offset)
         tapes.index(tmp_path).close()
-        until(lambda: segments(tmp_path / "tape") == [5, 6])
+        wait_until(lambda: segments(tmp_path / "tape") == [5, 6])
     verified(tmp_path)
 
 
@@ -189,12 +182,12 @@ def test_heads_for_others(tmp_path: Path, writer: TapeWriter) -> None:
     assert heads.latest() == b""
     with sealing(tmp_path):
         _session(writer, 1)
-        until(lambda: size(tmp_path) == 3)
-        until(
+        wait_until(lambda: size(tmp_path) == 3)
+        wait_until(
             lambda: parse_checkpoint(heads.latest() or Layout(tmp_path).checkpoint.read_bytes())[0].size == 3
         )
         _session(writer, 2)
-        until(lambda: parse_checkpoint(heads.latest())[0].size == 6)
+        wait_until(lambda: parse_checkpoint(heads.latest())[0].size == 6)
     note = heads.latest()
     assert short(note).split()[1] == "6" and heads.verifier().startswith("pgwitness/")
     assert len(heads.proof(3, note)) > 0

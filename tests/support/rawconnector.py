@@ -49,12 +49,13 @@ class RawConnector:
         await self.writer.drain()
 
     async def receive(self, wanted: type[tunnel.M]) -> tunnel.M:
-        """The next message that is not a heartbeat."""
+        """The next message that is neither a heartbeat nor a head of the record."""
         async with asyncio.timeout(10):
             while True:
                 head = await self.reader.readexactly(tunnel.HEAD_BYTES)
                 message = tunnel.decode(await self.reader.readexactly(tunnel.body_length(head)))
-                if not isinstance(message, tunnel.Heartbeat) or wanted is tunnel.Heartbeat:
+                passing = isinstance(message, tunnel.Heartbeat | tunnel.Head)
+                if not passing or isinstance(message, wanted):
                     return tunnel.expect(message, wanted)
 
     async def hello(self, version: int = tunnel.VERSION) -> tunnel.Supply:

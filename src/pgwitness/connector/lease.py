@@ -17,6 +17,7 @@ import structlog
 from pgwitness import __version__
 from pgwitness._core import Engine, Stream, StreamError
 from pgwitness.connector.chores import Chores
+from pgwitness.connector.heads import HeadWatch
 from pgwitness.connector.membership import Membership, MembershipFile, new_request
 from pgwitness.connector.reach import Way, explain
 from pgwitness.connector.serving import Server, Session
@@ -30,6 +31,7 @@ from pgwitness.wire.tunnel import (
     Cancel,
     Dial,
     Done,
+    Head,
     Hello,
     MalformedTunnelMessageError,
     Message,
@@ -44,6 +46,10 @@ from pgwitness.wire.tunnel import (
 log = structlog.get_logger("pgwitness.connector")
 
 HELLO_SECONDS: Final = 10.0
+DIALLING: Final = 32
+"""Data connections on their way at the same time: of a larger burst the gateway would evict some."""
+ATTEMPTS: Final = 3
+ATTEMPT_PAUSE: Final = 0.3
 RENEWAL_RETRY_SECONDS: Final = 60.0
 _SOFTWARE: Final = f"pgwitness {__version__}"
 
@@ -67,10 +73,18 @@ class Lease:
     """``hold`` once; ``drain`` from outside while it holds. ``chores`` outlive it."""
 
     def __init__(
-        self, engine: Engine, way: Way, holder: Holder, server: Server, allow: list[str], chores: Chores
+        self,
+        engine: Engine,
+        way: Way,
+        holder: Holder,
+        server: Server,
+        allow: list[str],
+        chores: Chores,
+        heads: HeadWatch,
     ) -> None:
         self._engine, self._way, self._holder, self._server = engine, way, holder, server
-        self._allow, self._chores = allow, chores
+        self._allow, self._chores, self._heads = allow, chores, heads
+        self._looking = asyncio.Lock()
         self._address = ""
         self._workers = itertools.cycle(range(engine.threads))
         self._data: set[asyncio.Task[None]] = set()
@@ -80,6 +94,7 @@ class Lease:
         self._renewal: asyncio.Future[Renewed | Refused] | None = None
         self._channel: Channel | None = None
         self._draining = False
+        self._places = asyncio.Semaphore(DIALLING)
 
     async def hold(self, online: Callable[[str], None]) -> str:
         """``online`` is called with our name once the gateway has welcomed us. Why it ended. Raises
@@ -139,10 +154,18 @@ class Lease:
                 self._renewal.set_result(message)
         elif isinstance(message, Refused):
             raise _refused(message)
+        elif isinstance(message, Head):
+            self._chores.start(self._look(channel, message))
         elif isinstance(message, Bye):
             log.info("gateway_is_stopping", gateway=self._way.gateway)
         else:
             raise MalformedTunnelMessageError(f"unexpected on a control connection: {message!r}")
+
+    async def _look(self, channel: Channel, head: Head) -> None:
+        async with self._looking:
+            answer = await asyncio.to_thread(self._heads.look, head)
+        if answer is not None:
+            channel.send(answer)
 
     async def _cancel(self, channel: Channel, message: Cancel) -> None:
         session = self._sessions.get(message.dial)
@@ -201,11 +224,8 @@ class Lease:
 
     async def _serve(self, ticket: str) -> None:
         """One data connection from its dial to the end of its session."""
-        try:
-            stream = await self._way.dial(self._address, next(self._workers))
-            await self._way.secure(stream, self._holder.tls)
-        except (UnavailableError, ConnectorRefused) as error:
-            log.warning("data_connection_failed", why=str(error))
+        stream = await self._connect()
+        if stream is None:
             return
         try:
             dial = await self._server.wait(stream, ticket)
@@ -219,6 +239,19 @@ class Lease:
             log.debug("data_connection_ended", why=str(error))
         finally:
             stream.abort()  # without effect once a copy owns it
+
+    async def _connect(self) -> Stream | None:
+        """A data connection, after a few attempts: a ticket is good for some seconds, and somebody waits."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                async with self._places:
+                    stream = await self._way.dial(self._address, next(self._workers))
+                    await self._way.secure(stream, self._holder.tls)
+                    return stream
+            except (UnavailableError, ConnectorRefused) as error:
+                log.warning("data_connection_failed", why=str(error), attempts_left=left)
+            await asyncio.sleep(ATTEMPT_PAUSE)
+        return None
 
     async def _attend(self, dial: Dial, session: Session) -> None:
         self._sessions[dial.dial] = session

@@ -76,6 +76,7 @@ class MembershipFile:
 
     def __init__(self, directory: Path) -> None:
         """Makes the directory if need be. Raises UnavailableError if another connector is there."""
+        self.directory = directory
         self._path = directory / FILE
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)

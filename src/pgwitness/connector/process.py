@@ -18,6 +18,7 @@ from pgwitness._core import Engine
 from pgwitness.connector.allowed import Allowed
 from pgwitness.connector.chores import Chores
 from pgwitness.connector.credentials import Credentials
+from pgwitness.connector.heads import HeadWatch, heads_directory
 from pgwitness.connector.joining import join
 from pgwitness.connector.lease import Holder, Lease
 from pgwitness.connector.membership import Membership, MembershipFile
@@ -112,10 +113,17 @@ class _Online:
         if self._membership is None:
             self._membership = await self._join()
         holder = Holder(self._file, self._membership)
+        heads = HeadWatch(heads_directory(self._file.directory, self._membership.authority))
         delay = _Delay()
         while True:
             self._lease = Lease(
-                self._engine, self._way, holder, self._server, self._plan.allowed.entries, self._chores
+                self._engine,
+                self._way,
+                holder,
+                self._server,
+                self._plan.allowed.entries,
+                self._chores,
+                heads,
             )
             began = asyncio.get_running_loop().time()
             try:

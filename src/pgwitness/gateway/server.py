@@ -173,6 +173,7 @@ class Gateway:
             Enrolment(self.directory.catalog, authority, lifetime),
             tls.load_tunnel(settings.tls_directory, authority, [TUNNEL, ENROL]),
             settings.limits.connect_seconds,
+            Heads(settings.state),
         )
 
     def _listen(self, port: int, option: str) -> Listener:

@@ -18,8 +18,10 @@ from pgwitness.errors import ConnectorRefused, WitnessError
 from pgwitness.gateway.enrolment import enrol
 from pgwitness.gateway.recorder import Recorder
 from pgwitness.gateway.registry import Registry, farewell
+from pgwitness.gateway.tunnel_heads import HeadTeller
 from pgwitness.gateway.tunnel_online import Online
 from pgwitness.identity.enrolment import Enrolment
+from pgwitness.sealing.offer import Heads
 from pgwitness.tunnel import streams
 from pgwitness.tunnel.channel import HEARTBEAT_SECONDS, Channel
 from pgwitness.upstream.dialling import Dialler, Upstream
@@ -79,6 +81,7 @@ class Tunnel:
         enrolment: Enrolment,
         tls: TlsServer,
         default_timeout: float,
+        heads: Heads,
     ) -> None:
         self._engine, self._recorder, self._registry, self._dialler = engine, recorder, registry, dialler
         self._enrolment = enrolment
@@ -89,11 +92,16 @@ class Tunnel:
         """With the relay thread that each is moved to."""
         self._conversations: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._teller = HeadTeller(heads, lambda: list(self._online.values()), recorder)
         self.listener: Listener
 
     def serve(self, listener: Listener) -> None:
         self.listener = listener
-        self._tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._check())]
+        self._tasks = [
+            asyncio.create_task(self._accept()),
+            asyncio.create_task(self._check()),
+            asyncio.create_task(self._teller.run()),
+        ]
 
     def drain(self) -> None:
         """Tell connectors that the gateway is about to stop, and let no other in."""
@@ -310,7 +318,7 @@ class Tunnel:
         why = "the gateway failed"
         try:
             await self._seen(online)
-            why = await online.converse(self._renew)
+            why = await online.converse(self._renew, self._teller.disputed)
         finally:
             if self._online.get(online.name) is online:
                 del self._online[online.name]

@@ -29,11 +29,13 @@ from pgwitness.wire.tunnel import (
     Bye,
     Cancel,
     Dial,
+    Disputed,
     Done,
     Failed,
     MalformedTunnelMessageError,
     Message,
     Opened,
+    Prove,
     Refused,
     Renew,
     Renewed,
@@ -49,6 +51,8 @@ _leases = itertools.count(1)
 
 RenewCertificate = Callable[["Online", str], Awaitable[Renewed | Refused]]
 """Answers a certificate request of a connector."""
+HearDispute = Callable[["Online", Disputed], None]
+"""Told what a connector has against the record's checkpoint."""
 
 
 class Online:
@@ -73,6 +77,10 @@ class Online:
         self.allow = allow
         self.since = datetime.now(UTC)
         self.draining = False
+        self.head = b""
+        """The record's checkpoint that it was shown last."""
+        self.head_size = 0
+        """Entries of it that a proof for the next one starts from."""
         self.pool = Pool(threads, self._supply, asyncio.get_running_loop().time)
         self.dialling: set[Stream] = set()
         self._channel = channel
@@ -82,12 +90,12 @@ class Online:
 
     # the control conversation
 
-    async def converse(self, renew: RenewCertificate) -> str:
+    async def converse(self, renew: RenewCertificate, disputed: HearDispute) -> str:
         """Until it ends; why."""
         self.pool.order()
         try:
             while True:
-                await self._take(await self._channel.receive(), renew)
+                await self._take(await self._channel.receive(), renew, disputed)
         except (ChannelClosedError, MalformedTunnelMessageError) as error:
             return self._ended or ("it said good-bye" if self.draining else str(error))
         finally:
@@ -95,13 +103,17 @@ class Online:
             if self._ended is None:
                 self._channel.abort()
 
-    async def _take(self, message: Message, renew: RenewCertificate) -> None:
+    async def _take(self, message: Message, renew: RenewCertificate, disputed: HearDispute) -> None:
         if isinstance(message, Done):
             answer = self._answers.pop(message.request, None)
             if answer is not None and not answer.done():
                 answer.set_result(message)
         elif isinstance(message, Renew):
             self.say(await renew(self, message.csr))
+        elif isinstance(message, Prove):
+            self.head, self.head_size = b"", message.old
+        elif isinstance(message, Disputed):
+            disputed(self, message)
         elif isinstance(message, Bye):
             self.draining = True
             self.pool.close("it is shutting down")
@@ -177,6 +189,7 @@ class Online:
         try:
             await streams.send(stream, dial)
             answer = await streams.receive(stream)
+            await streams.allow_pauses(stream)
         finally:
             self.dialling.discard(stream)
         if isinstance(answer, Failed):

@@ -135,6 +135,31 @@ class Bye(Message, frozen=True):
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
+
+class Head(Message, frozen=True):
+    """The record's latest checkpoint, and the proof that it contains the ``old`` entries that you saw."""
+
+    note: bytes
+    verifier: str
+    old: int
+    proof: list[bytes]
+
+
+class Prove(Message, frozen=True):
+    """I keep a head of ``old`` entries: prove the next from there."""
+
+    old: int
+
+
+class Disputed(Message, frozen=True):
+    """What you showed me does not contain what I have seen."""
+
+    verdict: str
+    text: str
+    kept: bytes
+    offered: bytes
+
+
 class Data(Message, frozen=True):
     """The first word on a data connection."""
 
@@ -212,6 +237,9 @@ AnyMessage = (
     | Renew
     | Renewed
     | Bye
+    | Head
+    | Prove
+    | Disputed
     | Data
     | Dial
     | Opened
