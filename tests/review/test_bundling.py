@@ -7,10 +7,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
+import pyrage
 import pytest
 
+from pgwitness.cli import run
 from pgwitness.errors import NotFoundError, RecordBroken
 from pgwitness.record.layout import Layout
+from pgwitness.record.recipients import Wrapper
 from pgwitness.record.report import Report
 from pgwitness.record.secrets import Secrets
 from pgwitness.record.verify_bundle import verify_bundle
@@ -159,6 +162,31 @@ def test_without_its_secret_a_session_is_proved_but_not_read(state: Path) -> Non
     assert _verify(file).result == "sound"
     names = set(_members(file))
     assert "README.txt" in names and not any(name.startswith(("frames/", "statements")) for name in names)
+
+
+def test_an_auditor_opens_what_the_gateway_cannot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    auditor = pyrage.x25519.Identity.generate()
+    tapes.record(tmp_path, tapes.dialogue(1).run(f"SELECT '{NASTY}'", "SELECT 1").ended())
+    tapes.index(tmp_path).close()
+    seal(tmp_path, wrap=Wrapper(Layout(tmp_path / "record"), [str(auditor.to_public())]), readable=False)
+    sealed, opened = _export(tmp_path), tmp_path / "opened.zip"
+    assert _verify(sealed).result == "sound" and "secret.age" in _members(sealed)
+    assert not any(name.startswith(("frames/", "statements")) for name in _members(sealed))
+    keys = {name: tmp_path / name for name in ("right", "wrong")}
+    keys["right"].write_text(f"# public key: {auditor.to_public()}\n{auditor}\n")
+    keys["wrong"].write_text(f"{pyrage.x25519.Identity.generate()}\n")
+
+    def open_it(key: str, file: Path = sealed) -> int:
+        return run(["bundle", "open", str(file), "--identity", str(keys[key]), "-o", str(opened)])
+
+    assert open_it("wrong") == 1 and not opened.exists()
+    assert "not for this key" in capsys.readouterr().err
+    assert open_it("right") == 0
+    report = _verify(opened)
+    assert report.result == "sound", report.problems
+    assert {step.name: step.outcome for step in report.steps}["contents"] == "sound"
+    assert NASTY.encode() in _members(opened)["frames/000001"]
+    assert open_it("right", opened) == 2, "it is open already"
 
 
 def test_what_is_not_sealed_is_said(state: Path, tmp_path: Path) -> None:

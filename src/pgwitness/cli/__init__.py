@@ -26,6 +26,7 @@ COMMANDS = {
     "session": "session",
     "statements": "statements",
     "verify": "verify",
+    "bundle": "bundle",
     "retention": "retention",
     "events": "events",
     "index": "index",

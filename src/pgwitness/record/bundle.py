@@ -4,7 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -130,6 +130,47 @@ def write_bundle(
             files=members.hashes,
         )
         _write(archive, INDEX, msgspec.json.format(msgspec.json.encode(about), indent=1), packed=False)
+
+
+def disclose(
+    file: IO[bytes],
+    bundle: "BundleReader",
+    secret: bytes,
+    derive: Callable[[Iterator[Frame]], Mapping[str, bytes]],
+    *,
+    software: str,
+    created: datetime,
+) -> None:
+    """Write a bundle again with its content open: its proofs are the same. Raises RecordBroken if the secret
+    is not the session's."""
+    session = bundle.index.session
+    keys = Keys.of(secret)
+    frames: list[Frame] = []
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        members = _Members(archive)
+        for name in bundle.index.files:
+            if not name.startswith(_PROVING):
+                continue
+            data = bundle.read(name)
+            members.add(name, data, packed=name.startswith("chunks/"))
+            if name.startswith("chunks/"):
+                plain = load(data, keys)
+                members.add(name.replace("chunks/", "frames/"), plain)
+                frames += split(session_bytes(session), plain)
+        for name, data in derive(iter(frames)).items():
+            members.add(name, data)
+        about = msgspec.structs.replace(
+            bundle.index,
+            created=created.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            software=software,
+            secret=secret.hex(),
+            files=members.hashes,
+        )
+        _write(archive, INDEX, msgspec.json.format(msgspec.json.encode(about), indent=1), packed=False)
+
+
+_PROVING = (CHECKPOINT, VERIFIER, "entries/", "chunks/")
+"""Heads of the names of members that prove; all others are derived."""
 
 
 class BundleReader:
