@@ -1,7 +1,10 @@
 """Which backends are ours: by process id and start, with dials under way and given up."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from pgwitness.catalog.models import Connection
 from pgwitness.upstream.openings import LINGERING_SECONDS, Openings
 
 
@@ -23,8 +26,14 @@ def openings(clock: Clock) -> Openings:
     return Openings(clock)
 
 
+def to(user: str = "app", host: str = "a") -> Connection:
+    return Connection(
+        id="1", name="shop", host=host, port="1", database="shop", user=user, created_at=datetime.now(UTC)
+    )
+
+
 def dial(openings: Openings, clock: Clock, pid: int, address: str = "a:1", seconds: float = 0.5) -> None:
-    with openings.dialling("app", "shop") as opening:
+    with openings.dialling(to(), "shop") as opening:
         clock.now += seconds
         opening.opened(pid, address)
 
@@ -32,7 +41,7 @@ def dial(openings: Openings, clock: Clock, pid: int, address: str = "a:1", secon
 def judge(
     openings: Openings, pid: int, started: float | None, user: str = "app", database: str | None = "shop"
 ) -> str:
-    return openings.judge(pid, user, database, started, 0.1)
+    return openings.judge(pid, user, database, started, 0.1, {("a", 1)})
 
 
 def test_a_backend_that_we_opened_is_ours(openings: Openings, clock: Clock) -> None:
@@ -53,15 +62,21 @@ def test_the_same_process_id_of_another_start_or_user_is_foreign(openings: Openi
 
 
 def test_it_may_be_ours_while_a_dial_is_under_way(openings: Openings, clock: Clock) -> None:
-    with openings.dialling("app", "shop"):
+    with openings.dialling(to(), "shop"):
         clock.now += 2
         assert judge(openings, 7, 100.5) == "maybe"
         assert judge(openings, 7, 99.0) == "foreign"
         assert judge(openings, 7, 100.5, user="postgres") == "foreign"
 
 
+def test_a_dial_to_another_server_is_no_doubt(openings: Openings, clock: Clock) -> None:
+    with openings.dialling(to(host="b"), "shop"):
+        clock.now += 2
+        assert judge(openings, 7, 100.5) == "foreign"
+
+
 def test_a_dial_given_up_leaves_a_doubt_for_a_moment(openings: Openings, clock: Clock) -> None:
-    with pytest.raises(TimeoutError), openings.dialling("app", "shop"):
+    with pytest.raises(TimeoutError), openings.dialling(to(), "shop"):
         clock.now += 1
         raise TimeoutError
     assert judge(openings, 7, 100.5) == "maybe"

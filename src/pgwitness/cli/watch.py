@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from pgwitness.cli.options import Config, State, client
 from pgwitness.cli.output import Column, Format, FormatOption, listing, moment, note
-from pgwitness.errors import InvalidError, UnavailableError
+from pgwitness.errors import InvalidError, WitnessError
 
 _HELP = """Look for routes and sessions around the gateway.
 
@@ -60,7 +61,7 @@ def watch(
     config: Config = None,
 ) -> None:
     parts = _parts(only)
-    with client(state, config) as api:
+    with _no_answer_is_not_found(), client(state, config) as api:
         if accept or unaccept:
             for keys, undo in ((accept, False), (unaccept, True)):
                 if keys:
@@ -71,10 +72,7 @@ def watch(
             found = [one for one in _stored(api, connection) if one["kind"] in parts]
             listing(found, _PAST, format, empty="Nothing was ever found.")
             return
-        try:
-            looked = api.post(_path(connection, "watch"), {"through": through, "parts": parts})
-        except UnavailableError as error:
-            raise InvalidError(str(error), hint=error.hint) from None
+        looked = api.post(_path(connection, "watch"), {"through": through, "parts": parts})
         counted = [one for one in looked["findings"] if one["counts"]]
         if format is Format.json:
             listing([looked], (), format)
@@ -83,6 +81,15 @@ def watch(
         if follow:
             _follow(lambda: _stored(api, connection), looked["findings"], format)
     raise typer.Exit(1 if counted else 0)
+
+
+@contextmanager
+def _no_answer_is_not_found() -> Iterator[None]:
+    """Exit code 1 says that something was found; what keeps us from looking must not say that."""
+    try:
+        yield
+    except WitnessError as error:
+        raise InvalidError(str(error), hint=error.hint) from None
 
 
 def _path(connection: str, *rest: str) -> str:

@@ -14,12 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pgwitness.catalog.models import Connection
+
 KEPT: Final = 20_000
 """Openings held. Beyond that the oldest are forgotten; their sessions are in the record."""
 LINGERING_SECONDS: Final = 15.0
 """A dial that was given up may leave a backend for so long before the server notices."""
 
 Verdict = Literal["ours", "maybe", "foreign"]
+Address = tuple[str, int]
+"""Host and port."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +32,8 @@ class Opening:
 
     user: str
     database: str
+    addresses: frozenset[Address]
+    """As registered: where it may lead to."""
     began: float
     ended: float | None = None
     pid: int | None = None
@@ -53,9 +59,10 @@ class Openings:
         return len(self._opened)
 
     @contextmanager
-    def dialling(self, user: str, database: str) -> Iterator[Opening]:
+    def dialling(self, connection: Connection, database: str) -> Iterator[Opening]:
         """Around one dial, whatever comes of it."""
-        opening = Opening(user, database, self._clock())
+        addresses = frozenset(connection.addresses)
+        opening = Opening(connection.user, database, addresses, self._clock())
         self._under_way.add(opening)
         try:
             yield opening
@@ -69,18 +76,26 @@ class Openings:
                 self._drop_given_up()
 
     def judge(
-        self, pid: int, user: str, database: str | None, started: float | None, slack: float
+        self,
+        pid: int,
+        user: str,
+        database: str | None,
+        started: float | None,
+        slack: float,
+        addresses: Collection[Address],
     ) -> Verdict:
         """Whose backend that is. ``started``: on our clock, give or take ``slack``; None if it cannot be
-        seen. ``database`` None: it has none.
+        seen. ``database`` None: it has none. ``addresses``: those that this server is registered under.
 
-        ``maybe``: a dial of ours is under way, or was given up a moment ago, that it may belong to.
+        ``maybe``: a dial of ours to there is under way, or was given up a moment ago, that it may belong to.
         """
         for opening in self._by_pid.get(pid, ()):
             if _same(opening, user, database) and _covers(opening, started, slack):
                 return "ours"
         if any(
-            _same(dial, user, database) and _covers(dial, started, slack)
+            not dial.addresses.isdisjoint(addresses)
+            and _same(dial, user, database)
+            and _covers(dial, started, slack)
             for dial in (*self._under_way, *self._recently_given_up())
         ):
             return "maybe"

@@ -90,7 +90,7 @@ class Look:
     ) -> Look:
         """Raises LookError."""
         try:
-            with openings.dialling(connection.user, database) as opening:
+            with openings.dialling(connection, database) as opening:
                 upstream = await dialler.open(
                     connection,
                     database,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pgwitness.catalog.models import Connection
-from pgwitness.upstream.openings import Openings, Verdict
+from pgwitness.upstream.openings import Address, Openings, Verdict
 from pgwitness.watch.look import Dialler, Look, LookError, Record, RefusedError
 from pgwitness.watch.sessions import LIVE, Backend, Scope, Suspects, backends
 
@@ -45,8 +45,12 @@ class Live:
 class Place:
     """One at a time looks here. ``close`` ends the open look."""
 
-    def __init__(self, tools: Tools, through: Connection, database: str) -> None:
+    def __init__(
+        self, tools: Tools, through: Connection, database: str, addresses: frozenset[Address]
+    ) -> None:
+        """``addresses``: all that are known of the server."""
         self._tools = tools
+        self._addresses = addresses
         self._through = through
         self._database = database
         self._look: Look | None = None
@@ -100,7 +104,9 @@ class Place:
 
         def judge(backend: Backend) -> Verdict:
             started = None if backend.started is None else backend.started - ahead
-            return self._tools.openings.judge(backend.pid, backend.user, backend.database, started, slack)
+            return self._tools.openings.judge(
+                backend.pid, backend.user, backend.database, started, slack, self._addresses
+            )
 
         foreign, doubtful = self._suspects.sort_out(listed, scope, judge, known, after)
         foreign = [one for one in foreign if not await self._in_record(one, ahead)]

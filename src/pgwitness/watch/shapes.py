@@ -65,14 +65,14 @@ def masked(sql: str, length: int = 300) -> str:
         tokens = parser.scan(sql[:LIMIT])
     except (parser.ParseError, UnicodeError, ValueError):
         return "a text that cannot be read"
-    encoded = sql[:LIMIT].encode()
-    parts: list[bytes] = []
+    head = sql[:LIMIT]
+    parts: list[str] = []
     at = 0
     for token in tokens:
         if token.name in _STRINGS:
-            parts += [encoded[at : token.start], b"'\xe2\x80\xa6'"]
+            parts += [head[at : token.start], "'…'"]
             at = token.end + 1
-    text = " ".join(b"".join([*parts, encoded[at:]]).decode("utf-8", "replace").split())
+    text = " ".join("".join([*parts, head[at:]]).split())
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -102,21 +102,19 @@ def _family(first: Sequence[str]) -> str | None:
 
 def _with_parameters(sql: str, tokens: Sequence[parser.Token]) -> str:
     """An index that keeps no literals has ``?`` in their place, which is no SQL."""
-    encoded = bytearray(sql.encode())
     for token in reversed(tokens):
-        if encoded[token.start : token.end + 1] == b"?":
-            encoded[token.start : token.end + 1] = b"$1"
-    return encoded.decode("utf-8", "replace")
+        if sql[token.start : token.end + 1] == "?":
+            sql = f"{sql[: token.start]}$1{sql[token.end + 1 :]}"
+    return sql
 
 
 def _loose(sql: str, tokens: Sequence[parser.Token]) -> str:
-    encoded = sql[:LIMIT].encode()
     parts: list[str] = []
     for token in tokens:
-        if token.name in _CONSTANTS or encoded[token.start : token.end + 1] == b"?":
+        text = sql[token.start : token.end + 1]
+        if token.name in _CONSTANTS or text == "?":
             if parts[-1:] != ["?"]:
                 parts.append("?")
         else:
-            text = encoded[token.start : token.end + 1].decode("utf-8", "replace")
             parts.append(text if text.startswith('"') else text.lower())
     return f"text:{' '.join(parts)}"

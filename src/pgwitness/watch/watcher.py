@@ -88,8 +88,11 @@ class Watcher:
             None if databases == ANY else frozenset({connection.database, *databases}),
             frozenset(expected),
         )
+        addresses = frozenset((*connection.addresses, *self.through.addresses))
         self._places = [
-            Place(means.tools, replace(self.through, host=host, port=str(port)), connection.database)
+            Place(
+                means.tools, replace(self.through, host=host, port=str(port)), connection.database, addresses
+            )
             for host, port in self.through.addresses
         ]
         self._known: dict[str, Found] | None = None
