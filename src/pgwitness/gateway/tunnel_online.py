@@ -258,7 +258,11 @@ def make_dial(
         database=database,
         user=connection.user,
         sslmode=connection.sslmode,
-        parameters=[(_bytes(name), _bytes(value)) for name, value in parameters.items()],
+        parameters=[
+            (_bytes(name), _bytes(value))
+            for name, value in parameters.items()
+            if name not in ("user", "database")
+        ],
         minor=minor,
         timeout=seconds,
         password=_bytes(connection.password.reveal()) if connection.password is not None else None,

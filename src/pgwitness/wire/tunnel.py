@@ -179,7 +179,7 @@ class Dial(Message, frozen=True):
     user: str
     sslmode: SslMode
     parameters: list[tuple[bytes, bytes]]
-    """Of the client's start-up packet."""
+    """Of the client's start-up packet, without user and database."""
     minor: int
     timeout: float | None
     """Seconds a host."""
