@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import psycopg
@@ -22,6 +23,8 @@ def test_the_screen_tells_the_story_and_its_commands_work(tmp_path: Path) -> Non
     assert "dialled by connector beside-postgres" in screen
     assert "$1 = 'void', $2 = 'west', $3 = 5000" in screen
     assert len(screen.splitlines()) <= 45, "one screen"
+    assert "Sound: " in screen and "Caught: in the copy, byte " in screen
+    assert "its bytes are not those that were sealed" in screen
 
     (state,) = re.findall(r"export PGWITNESS_STATE=(\S+)", screen)
     commands = [shlex.split(line)[1:] for line in screen.splitlines() if re.match(r"\s+\S*pgwitness s", line)]
@@ -36,7 +39,7 @@ def test_the_screen_tells_the_story_and_its_commands_work(tmp_path: Path) -> Non
             timeout=60,
         )
         assert shown.returncode == 0, (command, shown.stderr)
-        assert "UPDATE" in shown.stdout or (tmp_path / "session.jsonl").exists()
+        assert "UPDATE" in shown.stdout or zipfile.is_zipfile(tmp_path / "session.zip")
     shutil.rmtree(state)
 
 

@@ -23,6 +23,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pgwitness.demo_proof import Proof, prove
 from pgwitness.demo_stage import CONNECTION, IDENTITY, connector, database, gateway, pgwitness, register
 from pgwitness.errors import UnavailableError
 
@@ -66,6 +67,9 @@ def run(keep: bool = False) -> None:
         with console.status("The record is read …"):
             statements = _record(state)
         _show(console, statements, _way(state, statements[0]["session"]))
+        with console.status("The record is verified, and a copy of it is changed …"):
+            proof = prove(state, statements[0]["session"], statements[-1]["position"])
+        _prove(console, proof)
         _next_steps(console, state, statements[0]["session"])
         if keep:
             _wait(console, ready["http"], dsn)
@@ -192,6 +196,18 @@ def _verdict(statements: list[Statement]) -> Text:
     return Text()
 
 
+def _prove(console: Console, proof: Proof) -> None:
+    console.print(
+        Text.assemble(
+            ("verified  ", "dim"), ("Sound: ", "bold green"),
+            f"{proof.entries:,} entries, {proof.statements:,} statements; a copy, by its public key alone.",
+            ("\ntampered  ", "dim"), ("Caught: ", "bold red"), f"in the copy, {proof.changed}:\n          ",
+            proof.caught,
+        ),
+        soft_wrap=True,
+    )  # fmt: skip
+
+
 def _next_steps(console: Console, state: Path, session: str) -> None:
     beside = os.path.relpath(Path(sys.executable).with_name("pgwitness"))
     program = "pgwitness" if shutil.which("pgwitness") else beside
@@ -199,7 +215,10 @@ def _next_steps(console: Console, state: Path, session: str) -> None:
         ("", f"export PGWITNESS_STATE={state}"),
         ("replay it in order, with its results", f"{program} session replay {session} --speed max --results"),
         ("every large write of anybody", f"{program} statements --command UPDATE --min-rows 1000"),
-        ("take it elsewhere", f"{program} session export {session} --format jsonl -o session.jsonl"),
+        (
+            "take it elsewhere, with its proofs",
+            f"{program} session export {session} --format bundle -o session.zip",
+        ),
     )
     console.print("Go on (the record is readable with the gateway running and without it):")
     for why, command in steps:

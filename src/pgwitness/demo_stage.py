@@ -64,10 +64,22 @@ def register(state: Path, port: int) -> str:
 
 def pgwitness(state: Path, *arguments: str) -> str:
     """What a command prints. Raises UnavailableError."""
-    done = subprocess.run(_command(*arguments), env=_environment(state), capture_output=True, text=True)
+    done = _run(state, *arguments)
     if done.returncode != 0:
         raise UnavailableError(f"pgwitness {' '.join(arguments[:2])} failed", hint=done.stderr.strip())
     return done.stdout
+
+
+def answer(state: Path, *arguments: str) -> str:
+    """The same of a command whose answer may be no. Raises UnavailableError."""
+    done = _run(state, *arguments)
+    if done.returncode not in (0, 1) or not done.stdout:
+        raise UnavailableError(f"pgwitness {' '.join(arguments[:2])} failed", hint=done.stderr.strip())
+    return done.stdout
+
+
+def _run(state: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(_command(*arguments), env=_environment(state), capture_output=True, text=True)
 
 
 @contextlib.contextmanager

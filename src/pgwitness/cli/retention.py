@@ -29,7 +29,7 @@ def list_(format: FormatOption = Format.table, state: State = None, config: Conf
 
 @app.command("set")
 def set_(
-    connection: Annotated[str, typer.Argument(metavar="CONNECTION")],
+    connection: Annotated[str, typer.Argument(metavar="CONNECTION", help="Its name.")],
     keep: Annotated[
         str, typer.Argument(metavar="TIME", help="90d, 12h …; forever; default: as the setting says.")
     ],
