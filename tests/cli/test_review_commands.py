@@ -128,6 +128,15 @@ def test_sessions(pgwitness: Command) -> None:
     assert TWO[-8:] not in table
 
 
+def test_what_a_dead_gateway_left_open_is_not_called_open(pgwitness: Command) -> None:
+    table = pgwitness("session", "list")
+    assert "cut off" in table and "closed by client" in table
+    assert "no gateway is running" in pgwitness("session", "list", err=True)
+    assert "cut off: no gateway is running" in pgwitness("session", "show", TWO)
+    (two, one) = (json.loads(line) for line in pgwitness("session", "list", "--format", "jsonl").splitlines())
+    assert (two["end_reason"], one["end_reason"]) == (None, "terminated") and "live" not in two
+
+
 def test_one_session(pgwitness: Command) -> None:
     shown = pgwitness("session", "show", ONE[-6:])
     assert "billing-agent" in shown
@@ -149,7 +158,7 @@ def test_replay_shows_transactions_as_brackets(pgwitness: Command) -> None:
     ]
     text = "\n".join(lines)
     assert "40000" in text and "NULL" in text
-    assert "session ended: terminated" in text
+    assert "session ended: closed by client" in text
 
 
 def test_what_copy_wrote_is_seen_in_a_replay(

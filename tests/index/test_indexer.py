@@ -110,10 +110,11 @@ def test_a_statement_that_runs_is_shown_and_then_replaced(tmp_path: Path) -> Non
             None,
         )
         assert running.tables == ["public.orders"]
-        assert reader.sessions(Filters()).items[0].statements == 1
+        assert reader.sessions(Filters()).items[0].statements == 2
         talk.server(complete("UPDATE 3"), ready())
         recording.put(0)
         _wait(lambda: reader.statement(str(tapes.session_id(1)), 2).status == "ok")
+        assert reader.sessions(Filters()).items[0].statements == 2
         reader.close()
 
 

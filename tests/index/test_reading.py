@@ -294,3 +294,18 @@ def test_a_cursor_that_no_listing_gave(reader: IndexReader) -> None:
         reader.statements(Filters(), cursor="nonsense")
     with pytest.raises(InvalidError):
         reader.sessions(Filters(), cursor="1.2")
+
+
+def test_an_interrupted_session_lasted_until_it_was_last_heard(tmp_path: Path) -> None:
+    """Its end is added at the next start, which may be a day later."""
+    ended = {
+        number: tapes.dialogue(number).run("SELECT 1", "SELECT 1").ended(reason)
+        for number, reason in ((1, "interrupted"), (2, "terminated"))
+    }
+    tapes.record(tmp_path, *ended.values())
+    reader = tapes.index(tmp_path)
+    two, one = reader.sessions(Filters()).items
+    reader.close()
+    assert (one.end_reason, two.end_reason) == ("interrupted", "terminated")
+    assert one.ended_at and one.last_activity < one.ended_at
+    assert two.last_activity == two.ended_at

@@ -1,6 +1,6 @@
 """How wide the columns of a table are, on a terminal of any width.
 
-What can be cut is cut first, the widest column before the others; then columns that are to spare are left out.
+What can be cut is cut first, the widest column before the others; then what is to spare is left out.
 Ids, numbers and outcomes are neither: where they do not fit, the lines are longer than the terminal.
 """
 

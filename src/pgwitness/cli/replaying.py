@@ -52,7 +52,8 @@ class Replay:
             else:
                 self._pause(document["at"])
                 detail = f" ({text.one_line(document['detail'])})" if document["detail"] else ""
-                self._line(document["at"], Text(f"session ended: {document['reason']}{detail}", "bold"))
+                ending = f"session ended: {text.ending(document['reason'])}{detail}"
+                self._line(document["at"], Text(ending, "bold"))
 
     def _header(self, document: Document) -> None:
         behalf = f" on behalf of {document['on_behalf_of']}" if document["on_behalf_of"] else ""

@@ -30,6 +30,7 @@ from pgwitness.errors import InvalidError, WitnessError
 DEFAULT_LIMIT = 50
 """Of a table. The other formats have no limit but the one that is asked for."""
 _PAGE = 1000
+_NO_GATEWAY = "no gateway is running"
 
 app = typer.Typer(help="List, show, replay, export, end, hold and erase sessions.", no_args_is_help=True)
 
@@ -62,8 +63,10 @@ def list_(
         if format is not Format.table:
             listing(islice(found, most), _COLUMNS, format)
             return
-        documents = list(found)
+        documents = [{**each, "live": api.remote} for each in found]
         listing(documents[:most], _COLUMNS, format, empty="No such session.")
+    if not api.remote and any(document["ended_at"] is None for document in documents[:most]):
+        note(f"What is cut off had not ended when the gateway did: {_NO_GATEWAY}.")
     if most and len(documents) > most:
         note(f"These are the newest {most}. --limit shows more, --since and --until choose a time.")
 
@@ -78,7 +81,8 @@ def show(
     """
     with listed(state, config) as api:
         document = api.get(path("sessions", session))
-        detail(document, _DETAILS, format)
+        shown = {**document, "live": api.remote} if format is Format.table else document
+        detail(shown, _DETAILS, format)
         if format is Format.table and document["events"]:
             console().print()
             listing(document["events"], _EVENTS, format)
@@ -223,12 +227,12 @@ def _end(document: Document) -> str:
     if document["erased_at"] is not None:
         return "erased"
     if document["ended_at"] is None:
-        return "open"
+        return "open" if document.get("live", True) else "cut off"
     return _reason(document)
 
 
 def _reason(document: Document) -> str:
-    return str(document["end_reason"]).replace("_", " ")
+    return text.ending(str(document["end_reason"]))
 
 
 def _who(document: Document) -> str:
@@ -267,7 +271,7 @@ def _upstream(document: Document) -> str:
 
 def _ended(document: Document) -> str:
     if document["ended_at"] is None:
-        return "still open"
+        return "still open" if document.get("live", True) else f"cut off: {_NO_GATEWAY}"
     more = f" ({document['end_detail']})" if document["end_detail"] else ""
     return f"{moment(document['ended_at'])}, {_reason(document)}{more}"
 

@@ -25,6 +25,19 @@ def one_line(text: str) -> str:
     return _BREAK.sub(mark, visible(text).strip()).replace("\t", " ")
 
 
+_ENDS = {
+    "terminated": "closed by client",
+    "client_closed": "client hung up",
+    "server_closed": "closed by server",
+}
+"""Where the record's own word would be taken for something else: pg_terminate_backend, for one."""
+
+
+def ending(reason: str) -> str:
+    """Why a session ended, in a few words."""
+    return _ENDS.get(reason, reason.replace("_", " "))
+
+
 def short(session: str) -> str:
     """The tail that tells sessions apart; any command takes it."""
     return session[-TAIL:]

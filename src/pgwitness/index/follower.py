@@ -178,8 +178,11 @@ class Follower:
             self._active.discard(tracked)
             self._batch.withdrawn.append({"number": tracked.number, "last": tracked.last_seq})
             try:
-                for statement in tracked.running():
+                running = tracked.running()
+                for statement in running:
                     self._add(tracked, statement)
+                tracked.shown = [statement.seq for statement in running]
+                self._dirty.add(tracked)
             except Exception as error:
                 self._give_up(tracked, error)
 

@@ -25,6 +25,9 @@ SPANS = 65536
 _PLAUSIBLE = 2**48
 """Rows of one statement. A server may say anything in a tag, and sums must stay within an integer column."""
 _READY = b"Z\0\0\0\5"
+_INTERRUPTED = b'"interrupted"'
+"""The reason of an end that recovery added: when the session was last there, nobody knows better than its
+frames."""
 _DELIMITERS = frozenset({"SAVEPOINT", "RELEASE", "ROLLBACK"})
 
 
@@ -61,6 +64,7 @@ class Tracked:
         "ready",
         "rows_written",
         "session",
+        "shown",
         "since",
         "statements",
         "unsettled",
@@ -87,12 +91,16 @@ class Tracked:
         """Of events of the current frame."""
         self.ready = True
         """The last frame ended with the server's ReadyForQuery."""
+        self.shown: list[int] = []
+        """Statements that were shown while they ran, by seq."""
         self.since = 0
         """When what runs now may have begun, or when it was last shown."""
 
     def passed(self, frame: Frame) -> None:
         """Where the session is, after this frame."""
-        _, self.last_sequence, kind, self.last_time, self.last_position, payload = frame
+        _, self.last_sequence, kind, at, self.last_position, payload = frame
+        if kind != KIND_SESSION_ENDED or not self.last_time or _INTERRUPTED not in payload:
+            self.last_time = at
         self.ordinals = 0
         ready = kind == KIND_SERVER and payload[-6:-1] == _READY
         if ready or self.ready:
@@ -170,7 +178,7 @@ class Tracked:
         """Parameters of the writer's update of the session's row."""
         return {
             "of": self.number,
-            "new_statements": self.statements,
+            "new_statements": self.statements + sum(seq > self.last_seq for seq in self.shown),
             "new_errors": self.errors,
             "new_rows_written": self.rows_written,
             "new_last_activity": times.of_nanoseconds(self.last_time),
