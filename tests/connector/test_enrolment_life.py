@@ -79,6 +79,8 @@ def test_both_sides_restart_without_anybody_s_help(
     until(lambda: shown(gateway)["state"] == "offline", "offline")
     with pytest.raises(psycopg.OperationalError, match='"east" is not online'):
         gateway.connect("agent", "orders")
+    unchecked = gateway.run("connection", "check", "orders", check=False)
+    assert unchecked.returncode == 1 and "pgwitness connector list" in unchecked.stderr
     connector.start()  # with the same token, which is spent
     gateway.terminate()
     gateway.restart()

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 
 from pgwitness._core import KIND_RECORDER, TapeCorrupt, TapeReader
 from pgwitness.api.services import Services
-from pgwitness.catalog.models import Secret
+from pgwitness.catalog.models import Connection, Secret
 from pgwitness.errors import UnavailableError, UpstreamUnreachable, WitnessError
 from pgwitness.identity import tokens
 from pgwitness.index.filters import Filters
@@ -56,7 +56,7 @@ def check_connection(services: Services, name: str, *, actor: str) -> CheckResul
     """
     import psycopg  # here, because it is slow to load and nothing else needs it
 
-    services.catalog.connections.get(name)
+    registered = services.catalog.connections.get(name)
     address = services.postgres_address
     if address is None:
         raise UnavailableError(
@@ -77,7 +77,7 @@ def check_connection(services: Services, name: str, *, actor: str) -> CheckResul
             reason = _recorded_reason(services, name, position) or _reason(error)
             raise UpstreamUnreachable(
                 f"connection {name!r} does not work: {reason}",
-                hint=f"correct it with: pgwitness connection update {name}",
+                hint=_hint(registered),
             ) from None
     statement = _recorded(services, name, word, answered)
     found = time.monotonic()
@@ -91,6 +91,11 @@ def check_connection(services: Services, name: str, *, actor: str) -> CheckResul
         recorded_ms=_ms(found - answered),
         statement=statement,
     )
+
+
+def _hint(connection: Connection) -> str:
+    hint = f"correct it with: pgwitness connection update {connection.name}"
+    return f"{hint}; who dials it: pgwitness connector list" if connection.connectors else hint
 
 
 @contextmanager
