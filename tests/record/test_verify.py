@@ -2,9 +2,11 @@
 know."""
 
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pgwitness.record.chunks import Keys, load, split
 from pgwitness.record.entries import Event, Session, session_bytes
@@ -12,9 +14,11 @@ from pgwitness.record.events import add_damage, add_event, event_payload
 from pgwitness.record.keys import read_verifiers
 from pgwitness.record.layout import Layout
 from pgwitness.record.log_reader import LogReader
+from pgwitness.record.notes import COSIGNATURE, Signer, Verifier, add_signatures, parse_note
 from pgwitness.record.report import Report
 from pgwitness.record.verify import Options, verify_record
-from support.records import RECORDER, Sealing, copy_record, make_record
+from pgwitness.record.witness import cosigned_text
+from support.records import RECORDER, Sealing, copy_record, flip, make_record
 
 
 def outcomes(report: Report) -> dict[str, str]:
@@ -247,3 +251,51 @@ def test_an_auditors_copy_while_the_record_grows_is_sound(tmp_path: Path) -> Non
 def test_threads_change_nothing(tmp_path: Path, threads: int) -> None:
     sealing = make_record(tmp_path / "record", 20, segment_bytes=2000)
     assert sound(sealing.layout, threads=threads).numbers["objects"] == 60
+
+
+WITNESS = Signer("witness.example/w1", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+
+
+def cosign(note: bytes, time: int) -> bytes:
+    """The note with a witness's line, as c2sp.org/tlog-cosignature has it."""
+    text = parse_note(note).text
+    key = Verifier(WITNESS.name, WITNESS.verifier.public, COSIGNATURE)
+    signature = key.id + time.to_bytes(8, "big") + WITNESS.private.sign(cosigned_text(text, time))
+    return add_signatures(note, [f"— {key.name} {b64encode(signature).decode()}"])
+
+
+def test_what_witnesses_saw_is_told_and_a_wrong_cosignature_is_broken(tmp_path: Path) -> None:
+    sealing = make_record(tmp_path / "record", 5)
+    layout = sealing.layout
+    layout.witnessed.write_bytes(cosign(sealing.log.note, 1_795_000_000))
+    sealing.session()
+    sealing.commit()
+    keys = [*read_verifiers(layout.verifier), Verifier(WITNESS.name, WITNESS.verifier.public, COSIGNATURE)]
+    report = sound(layout, verifiers=keys)
+    (seen,) = about(report, "witness")
+    assert seen.startswith("witness.example/w1 saw the first ")
+    assert seen.endswith(" entries at 2026-11-18T11:06:40+00:00 (log/witnessed)")
+    assert about(sound(layout), "witness") == []
+    head = ("mine", layout.witnessed.read_bytes())
+    assert outcomes(sound(layout, heads=[head], verifiers=keys))["heads"] == "sound"
+    flip(layout.witnessed, layout.witnessed.stat().st_size - 10)
+    report = verify_record(layout, Options(keys))
+    assert [(each.step, each.file) for each in report.problems] == [("heads", "log/witnessed")]
+
+
+def test_the_head_that_the_record_keeps_of_itself_is_held_against_it(tmp_path: Path) -> None:
+    sealing = make_record(tmp_path / "record", 5)
+    layout = sealing.layout
+    layout.witnessed.write_bytes(sealing.log.note)
+    early = sealing.log.note
+    sealing.session()
+    late = sealing.commit()
+    flip(layout.witnessed, 30)
+    assert [each.file for each in verify_record(layout).problems] == ["log/witnessed"]
+    # Copied while the sealer was at work: later than the checkpoint that was copied before it.
+    layout.checkpoint.write_bytes(early)
+    layout.witnessed.write_bytes(late)
+    assert "log/witnessed is later" in about(sound(layout), "heads")[0]
+    other = make_record(tmp_path / "other", 5)
+    layout.witnessed.write_bytes(other.log.note)
+    assert "it is of the log" in verify_record(layout).problems[0].text

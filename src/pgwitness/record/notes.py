@@ -75,9 +75,9 @@ class Note:
     signatures: tuple[Signature, ...]
 
     def verify(self, verifiers: Iterable[Verifier]) -> list[Verifier]:
-        """Those of the keys that signed it, at least one. A signature that names one of the keys and does
-        not fit spoils the whole. Raises RecordBroken."""
-        known = {(verifier.name, verifier.id): verifier for verifier in verifiers}
+        """Those of the keys that signed it, at least one; keys of witnesses are not asked. A signature
+        that names one of the keys and does not fit spoils the whole. Raises RecordBroken."""
+        known = {(each.name, each.id): each for each in verifiers if each.type == ED25519}
         signed = []
         for signature in self.signatures:
             verifier = known.get((signature.name, signature.key_id))

@@ -18,7 +18,8 @@ from pgwitness.record.report import Findings, Progress, Report
 from pgwitness.record.secrets import Secrets
 from pgwitness.record.verify_chains import ChainCheck
 from pgwitness.record.verify_chunks import ObjectCheck, SecretOf
-from pgwitness.record.verify_tree import TreeCheck, check_heads, head_sizes
+from pgwitness.record.verify_heads import HeadCheck
+from pgwitness.record.verify_tree import TreeCheck
 
 STEPS = ("key", "checkpoint", "tree", "heads", "chains", "chunks", "contents", "index")
 
@@ -51,16 +52,18 @@ def verify_record(layout: Layout, options: Options | None = None, progress: Prog
     """Steps 1 to 7. What is broken is in the report; nothing is raised for it."""
     run = _Run(layout, options or Options(), progress or (lambda step, done, total: None))
     verifiers = check_key(run.report, layout, run.options.verifiers)
-    checkpoint = _check_checkpoint(run.report, layout, verifiers)
-    if checkpoint is None:
+    heads = HeadCheck(layout, run.options.heads, verifiers)
+    signed = _check_checkpoint(run.report, layout, verifiers)
+    if signed is None:
         _skip(run.report, STEPS[2:7], "there is no checkpoint to verify against")
         return run.report
-    tree = TreeCheck(layout, checkpoint, head_sizes(run.options.heads), run.progress)
+    checkpoint, note = signed
+    tree = TreeCheck(layout, checkpoint, heads.sizes, run.progress)
     chains = ChainCheck(run.report, run.options.session)
     for leaf in tree.entries():
         chains.take(*leaf)
     tree.finish(run.report)
-    check_heads(run.report, run.options.heads, checkpoint, tree.roots, verifiers)
+    heads.run(run.report, note, checkpoint, tree.roots)
     chains.finish()
     _check_objects(run, checkpoint, chains)
     return run.report.arrange()
@@ -117,7 +120,9 @@ def check_note(report: Report, data: bytes, file: str, verifiers: Sequence[Verif
     return checkpoint
 
 
-def _check_checkpoint(report: Report, layout: Layout, verifiers: Sequence[Verifier]) -> Checkpoint | None:
+def _check_checkpoint(
+    report: Report, layout: Layout, verifiers: Sequence[Verifier]
+) -> tuple[Checkpoint, bytes] | None:
     file = str(layout.checkpoint.relative_to(layout.directory))
     try:
         data = read_checkpoint(layout)
@@ -126,7 +131,8 @@ def _check_checkpoint(report: Report, layout: Layout, verifiers: Sequence[Verifi
         found.broken(str(error), file=file)
         found.end("missing")
         return None
-    return check_note(report, data, file, verifiers)
+    checkpoint = check_note(report, data, file, verifiers)
+    return (checkpoint, data) if checkpoint is not None else None
 
 
 def _signed(checkpoint: Checkpoint, note: Note, verifiers: Sequence[Verifier]) -> None:

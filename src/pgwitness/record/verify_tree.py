@@ -1,16 +1,14 @@
-"""Verification, step 3 and 4: the tree made again from its entries, compared with every tile, with the
-checkpoint, and with heads that were kept elsewhere."""
+"""Verification, step 3: the tree made again from its entries, compared with every tile and with the
+checkpoint."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pgwitness.errors import RecordBroken
-from pgwitness.record.checkpoint import Checkpoint, parse_checkpoint
+from pgwitness.record.checkpoint import Checkpoint
 from pgwitness.record.cutting import tiles_beyond
 from pgwitness.record.edge import Edge, pack, unpack
 from pgwitness.record.layout import TILE_WIDTH, Layout
 from pgwitness.record.merkle import HASH_BYTES, leaf_hash
-from pgwitness.record.notes import Verifier
 from pgwitness.record.report import Findings, Progress, Report
 
 Leaf = tuple[int, bytes, bytes]
@@ -178,52 +176,6 @@ class TreeCheck:
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self._layout.directory))
-
-
-def check_heads(
-    report: Report,
-    heads: Sequence[tuple[str, bytes]],
-    checkpoint: Checkpoint,
-    roots: dict[int, bytes],
-    verifiers: Sequence[Verifier],
-) -> bool:
-    """Checkpoints of this log that were kept elsewhere: (where from, signed note)."""
-    found = report.step("heads")
-    if not heads:
-        found.skip("no checkpoint from elsewhere was given; without one, a log that was cut off looks sound")
-        return True
-    for name, note in heads:
-        try:
-            head = _head(note, checkpoint.origin, verifiers)
-        except RecordBroken as error:
-            found.broken(f"the checkpoint that was given cannot be relied on: {error}", file=name)
-            continue
-        if head.size > checkpoint.size:
-            missing = head.size - checkpoint.size
-            text = f"the log was cut off: {head.size} entries were signed for, and {missing} of them are gone"
-            found.broken(text, file=name, entry=checkpoint.size)
-        elif roots.get(head.size) != head.root:
-            text = f"the log was rewritten: its first {head.size} entries are not those signed for here"
-            found.broken(text, file=name)
-    return found.end(f"{len(heads)} kept elsewhere, each a beginning of this log")
-
-
-def head_sizes(heads: Sequence[tuple[str, bytes]]) -> list[int]:
-    sizes = []
-    for _, note in heads:
-        try:
-            sizes.append(parse_checkpoint(note)[0].size)
-        except RecordBroken:
-            continue
-    return sizes
-
-
-def _head(data: bytes, origin: str, verifiers: Sequence[Verifier]) -> Checkpoint:
-    head, note = parse_checkpoint(data)
-    if head.origin != origin:
-        raise RecordBroken(f"it is of the log {head.origin}, and this one is {origin}")
-    note.verify(verifiers)
-    return head
 
 
 def _proper(path: Path) -> int:

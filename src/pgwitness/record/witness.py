@@ -39,8 +39,12 @@ def cosignature_holds(verifier: Verifier, text: str, signature: Signature) -> bo
     """Whether it is that witness's own signature of a checkpoint's text."""
     if (signature.name, signature.key_id) != (verifier.name, verifier.id):
         return False
-    stamp = int.from_bytes(signature.signature[:_STAMP_BYTES], "big")
-    return verifier.holds(cosigned_text(text, stamp), signature.signature[_STAMP_BYTES:])
+    return verifier.holds(cosigned_text(text, cosigned_at(signature)), signature.signature[_STAMP_BYTES:])
+
+
+def cosigned_at(signature: Signature) -> int:
+    """When a witness signed, as it says: seconds since the epoch."""
+    return int.from_bytes(signature.signature[:_STAMP_BYTES], "big")
 
 
 def read_answer(answer: bytes, note: bytes, witnesses: Iterable[Verifier]) -> list[str]:
