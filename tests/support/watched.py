@@ -9,12 +9,16 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from support.certificates import Authority
 from support.gateway import Gateway
 from support.servers import PASSWORD, Server, require
 
 Document = dict[str, Any]
+
+on_one_version = pytest.mark.parametrize("counting_server", [18], indirect=True, ids=["pg18"])
+"""For what does not depend on the server's version."""
 
 
 @dataclass

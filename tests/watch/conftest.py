@@ -13,7 +13,7 @@ from support.servers import Server
 from support.watched import Watched, counting, watching
 
 
-@pytest.fixture(scope="module", params=[15, 18], ids=["pg15", "pg18"])
+@pytest.fixture(scope="session", params=[15, 18], ids=["pg15", "pg18"])
 def counting_server(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Server]:
     server = counting(request.param, authority)
     try:
@@ -22,7 +22,7 @@ def counting_server(request: pytest.FixtureRequest, authority: Authority) -> Ite
         server.remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def on_demand(counting_server: Server) -> Iterator[Watched]:
     """No looks but those that are asked for."""
     with tempfile.TemporaryDirectory(prefix="pgw-state-", ignore_cleanup_errors=True) as directory:

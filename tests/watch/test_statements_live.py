@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from support.servers import DEBIAN_15
-from support.watched import Document, Watched
+from support.watched import Document, Watched, on_one_version
 
 
 @pytest.fixture
@@ -127,6 +127,7 @@ def test_what_is_recorded_is_explained(baseline: Watched) -> None:
     assert counted["record"] > 150
 
 
+@on_one_version
 def test_a_benchmark_leaves_no_difference(baseline: Watched) -> None:
     server, gateway = baseline.server, baseline.gateway
     server.sql("CREATE SCHEMA IF NOT EXISTS bench AUTHORIZATION app", database="shop")
@@ -178,6 +179,7 @@ def test_a_thousand_statements_around_the_gateway_are_found(baseline: Watched) -
     assert again[update["key"]]["first_seen"] == update["first_seen"]
 
 
+@on_one_version
 def test_in_a_long_transaction_nothing_is_taken_for_unrecorded(baseline: Watched) -> None:
     with baseline.through() as connection, connection.transaction():
         connection.execute("DECLARE held CURSOR FOR SELECT * FROM orders WHERE id > 11 AND id < 13")
@@ -190,6 +192,7 @@ def test_in_a_long_transaction_nothing_is_taken_for_unrecorded(baseline: Watched
     assert unrecorded(baseline.look("statements")) == []
 
 
+@on_one_version
 def test_counters_that_are_reset_are_reported(baseline: Watched) -> None:
     server = baseline.server
     with baseline.through() as connection:
@@ -209,6 +212,7 @@ def test_counters_that_are_reset_are_reported(baseline: Watched) -> None:
     assert "somebody reset them" in reset["what"]
 
 
+@on_one_version
 def test_what_is_not_counted_is_said(baseline: Watched) -> None:
     server = baseline.server
     server.sql("ALTER SYSTEM SET pg_stat_statements.track = 'none'", "SELECT pg_reload_conf()")

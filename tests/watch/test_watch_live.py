@@ -13,7 +13,7 @@ import pytest
 
 from pgwitness._core import KIND_RECORDER, TapeReader
 from support.servers import PASSWORD
-from support.watched import Document, Watched
+from support.watched import Document, Watched, on_one_version
 
 FEATURES = (
     "CREATE EXTENSION dblink",
@@ -85,6 +85,7 @@ def test_features_are_listed_and_gone_again(on_demand: Watched) -> None:
     assert all(one["gone_at"] for one in past)
 
 
+@on_one_version
 def test_what_a_recorded_statement_does_by_dblink_is_a_session_around(on_demand: Watched) -> None:
     server = on_demand.server
     server.sql("CREATE EXTENSION dblink", database="shop")
@@ -98,6 +99,7 @@ def test_what_a_recorded_statement_does_by_dblink_is_a_session_around(on_demand:
         server.sql("DROP EXTENSION dblink", database="shop")
 
 
+@on_one_version
 def test_ways_in_are_seen_by_who_may(on_demand: Watched) -> None:
     blind = on_demand.look("route")
     assert any("pg_hba.conf cannot be read" in limit for limit in blind["limits"])
@@ -141,6 +143,7 @@ def test_parallel_workers_and_replication_of_ours_are_ours(on_demand: Watched) -
         assert "for replication" in found["what"]
 
 
+@on_one_version
 def test_the_command(on_demand: Watched) -> None:
     run = on_demand.gateway.run
     assert run("watch", "shop", "--only", "sessions").returncode == 0
@@ -151,7 +154,7 @@ def test_the_command(on_demand: Watched) -> None:
         finding = json.loads(line)
         assert finding["details"]["application"] == "by hand"
         shown = run("connection", "show", "shop")
-        assert "1 alarms" in shown.stdout
+        assert "1 alarm" in shown.stdout
         assert "by hand" in shown.stderr
         assert '"alarm": 1' in run("connection", "list", "--format", "json").stdout
         run("watch", "shop", "--accept", finding["key"])
@@ -167,6 +170,7 @@ def test_the_command(on_demand: Watched) -> None:
         assert done.stderr.startswith("error: ")
 
 
+@on_one_version
 def test_a_server_that_hangs_is_said_to(on_demand: Watched, silent: int) -> None:
     run = on_demand.gateway.run
     where = ["--host", "127.0.0.1", "--port", str(silent), "--database", "shop", "--user", "app"]
@@ -180,6 +184,7 @@ def test_a_server_that_hangs_is_said_to(on_demand: Watched, silent: int) -> None
         run("connection", "remove", "silent")
 
 
+@on_one_version
 def test_servers_that_hang_hold_up_nobody(always: Watched, silent: int) -> None:
     run = always.gateway.run
     where = ["--host", "127.0.0.1", "--port", str(silent), "--database", "shop", "--user", "app"]
@@ -196,6 +201,7 @@ def test_servers_that_hang_hold_up_nobody(always: Watched, silent: int) -> None:
     assert time.monotonic() - began < 2
 
 
+@on_one_version
 def test_all_of_it_is_on_the_tape(on_demand: Watched) -> None:
     before = len(events(on_demand, "watch_opened"))
     with on_demand.around(application_name="on tape") as around:

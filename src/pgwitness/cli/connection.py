@@ -313,11 +313,14 @@ def _around(connection: dict[str, Any]) -> str:
         return "not looked at"
     if watch["problem"]:
         return f"cannot look: {watch['problem']}"
-    counted = [f"{watch[level]} {plural}" for level, plural in _LEVELS.items() if watch[level]]
-    return ", ".join(counted) or "nothing"
+    counted = [_count(watch["alarm"], "alarm", "alarms"), _count(watch["weakness"], "weakness", "weaknesses")]
+    return ", ".join(filter(None, counted)) or "nothing"
 
 
-_LEVELS = {"alarm": "alarms", "weakness": "weaknesses"}
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}" if number else ""
+
+
 _COLUMNS = (
     Column("NAME", "name", style="bold"),
     Column("SERVER", _server, least=12),
