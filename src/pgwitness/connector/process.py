@@ -93,6 +93,7 @@ class _Online:
         self._server = Server(engine, dialler, plan.allowed, plan.credentials)
         self._chores = Chores()
         self._lease: Lease | None = None
+        self._leaving = False
 
     async def stay(self, stop: asyncio.Event, at_once: asyncio.Event) -> None:
         serving = asyncio.create_task(self._serve())
@@ -103,6 +104,7 @@ class _Online:
             if serving.done():
                 serving.result()
             elif self._lease is not None:
+                self._leaving = True  # nobody comes back from a drain
                 await self._lease.drain(self._plan.grace, at_once)
         finally:
             serving.cancel()
@@ -115,7 +117,7 @@ class _Online:
         holder = Holder(self._file, self._membership)
         heads = HeadWatch(heads_directory(self._file.directory, self._membership.authority))
         delay = _Delay()
-        while True:
+        while not self._leaving:
             self._lease = Lease(
                 self._engine,
                 self._way,
