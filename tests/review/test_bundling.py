@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,10 +22,13 @@ from pgwitness.record.verify_bundle import verify_bundle
 from pgwitness.review.bundling import SOFTWARE, bundle
 from pgwitness.review.evidence import derive
 from pgwitness.review.export import export_session
+from pgwitness.sealing.sealer import Sealer
 from pgwitness.wire.codec import query
 from support import tapes
-from support.dialogue import answers, error, extended, ready, sync
-from support.sealing import seal
+from support.dialogue import START, answers, error, extended, ready, sync
+from support.records import flip
+from support.sealing import seal, seal_on
+from support.tape_files import RECORDER, ZERO, TapeWriter
 
 SESSION = str(tapes.session_id(1))
 NASTY = "</pre><script src=https://evil.example/x.js></script><img src=x onerror=alert(1)>\x1b[2J\u202e'\""
@@ -204,3 +209,39 @@ def test_what_is_not_sealed_is_said(state: Path, tmp_path: Path) -> None:
 
 def test_a_bundle_is_one_zip_file(state: Path) -> None:
     assert zipfile.is_zipfile(io.BytesIO(_export(state).read_bytes()))
+
+
+def test_of_an_erased_session_the_erasure_is_proved(state: Path) -> None:
+    reader = tapes.index(state)
+    found = reader.session(SESSION)
+    reader.close()
+    writer = TapeWriter(state / "tape")
+    event = {"event": "session_erased", "session": SESSION, "by": "anna", "reason": "GDPR request 17"}
+    event |= {"position": [found.first_position, found.last_position]}
+    writer.append_json(ZERO, RECORDER, START, event)
+    writer.close()
+    sealer = Sealer(state)
+    seal_on(sealer)
+    sealer.erase()
+    sealer.close()
+    file = _export(state)
+    report = _verify(file)
+    assert report.result == "sound", report.problems
+    assert any("GDPR request 17" in remark.text for remark in report.remarks)
+    members = _members(file)
+    assert not any(name.startswith(("chunks/", "frames/", "statements")) for name in members)
+    assert NASTY.encode() not in b"".join(members.values())
+
+
+def test_the_standalone_script_agrees(state: Path) -> None:
+    script = Path(__file__).parents[2] / "docs" / "verify_bundle.py"
+    file = _export(state)
+
+    def check() -> int:
+        return subprocess.run(
+            [sys.executable, str(script), str(file)], capture_output=True, timeout=60
+        ).returncode
+
+    assert check() == 0
+    flip(file, file.read_bytes().index(b"chunks/000001") + 80)
+    assert check() == 1

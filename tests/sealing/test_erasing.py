@@ -23,7 +23,7 @@ from pgwitness.sealing.release import release
 from pgwitness.sealing.sealer import Sealer
 from support import tapes
 from support.dialogue import START
-from support.faulty_files import CountingFiles, copy_of, fail
+from support.faulty_files import CountingFiles, copy_of, fail, kill
 from support.sealing import seal_on, verified
 from support.tape_files import RECORDER, ZERO, TapeWriter
 
@@ -135,6 +135,24 @@ def test_a_failure_at_any_call_is_made_good(made: Made, tmp_path: Path, code: in
         again = _at(copy_of(made.state, tmp_path / f"{at}"))
         with contextlib.suppress(OSError):  # but for a file that fails to close at the end
             again.seal(files=CountingFiles(at, fail(code)))
+        again.seal()
+        assert again.secret() is None and not any(again.chunks())
+        assert _erased(verified(again.state)), at
+
+
+def test_a_kill_at_any_call_is_made_good(made: Made, tmp_path: Path) -> None:
+    made.ask()
+    counting = CountingFiles()
+    Made.seal(_at(copy_of(made.state, tmp_path / "count")), files=counting)
+    for at in range(1, counting.calls + 1):
+        again = _at(copy_of(made.state, tmp_path / f"{at}"))
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                again.seal(files=CountingFiles(at, kill))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status), f"call {at} of {counting.calls} was never made"
         again.seal()
         assert again.secret() is None and not any(again.chunks())
         assert _erased(verified(again.state)), at

@@ -49,7 +49,17 @@ def gateway(
         http_host=http_host,
         http_port=http_port,
     )
+    _check_recipients(settings)
     asyncio.run(_run(settings, config))
+
+
+def _check_recipients(settings: Settings) -> None:
+    """Now, and not when the sealer finds out. Raises InvalidError."""
+    if settings.seal.recipients:
+        from pgwitness.record.recipients import parse_recipient
+
+        for recipient in settings.seal.recipients:
+            parse_recipient(recipient)
 
 
 async def _run(settings: Settings, config: Path | None) -> None:
