@@ -139,10 +139,15 @@ def _plan(
         name = f"{kind.upper()} an idle session, over {scale.sessions:,}"
         yield Row(name, "KiB", more_is_better=False, target=target), between, measure
     for kind, measure in measures.cpu_a_statement(statements=scale.statements).items():
-        ways = between if kind == "relay" else {"pgwitness": ours}
+        ways = {"pgwitness": ours} if kind in measures.HELPERS else between
         yield Row(f"CPU a statement, {kind}", "µs", more_is_better=False), ways, measure
     tape = measures.tape_bytes(statements=scale.statements // 8)
     yield Row("tape a statement of pgbench -S", "bytes", more_is_better=False), {"pgwitness": ours}, tape
+    stored = measures.record_bytes(statements=max(scale.statements, 20_000))
+    row = Row("sealed record a statement of pgbench -S, prepared, 8 clients", "bytes", more_is_better=False)
+    yield row, {"pgwitness": ours}, stored["bytes"]
+    row = Row("sealed record ÷ raw wire bytes, the same", "", more_is_better=False, target=("at most", 0.25))
+    yield row, {"pgwitness": ours}, stored["ratio"]
 
     variants = {
         "pgwitness, defaults": ours,
@@ -162,6 +167,15 @@ def _plan(
         "pgwitness, defaults": ours,
         "pgwitness, indexer held still": replace(ours, held="pgwitness.index.indexer"),
     }
+    unsealed = replace(ours, held="pgwitness.sealing")
+    for clients in (1, 8, 40):
+        row = Row(
+            f"with the sealer ÷ with it held still: pgbench -S, prepared, {clients} clients",
+            "tx/s",
+            target=("sealer held still", 0.95),
+        )
+        prepared = measures.transactions("-S", "-M", "prepared", seconds=seconds, clients=clients)
+        yield row, {"sealer held still": unsealed, "pgwitness": ours}, prepared
     for mode in MODES:
         one = measures.transactions("-S", "-M", mode, seconds=seconds, clients=1)
         yield Row(f"settings: pgbench -S, {mode}, 1 client", "tx/s"), {"direct": direct, **alone}, one

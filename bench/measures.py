@@ -14,8 +14,10 @@ from pathlib import Path
 
 import psycopg
 
-from bench.routes import Route
+from bench.routes import Route, sealed
+from pgwitness._core import KIND_CLIENT, KIND_SERVER, TapeReader
 from pgwitness.embedded import wheel_programs
+from pgwitness.sealing.status import record_status
 from support.raw import RawClient, message, query
 
 Measure = Callable[[Route], float]
@@ -52,11 +54,16 @@ def pipelined(*, seconds: float, clients: int) -> Measure:
     return measure
 
 
-def cpu_a_statement(*, statements: int, clients: int = 8) -> dict[str, Measure]:
-    """Microseconds of CPU of the processes between client and server, a statement; the indexer's apart."""
+HELPERS = {"indexer": "pgwitness.index.indexer", "sealer": "pgwitness.sealing"}
+"""Processes of ours that work behind the relay, by their command lines."""
 
-    def measure(route: Route, indexers: bool) -> float:
-        chosen = [p for p in route.processes if ("indexer" in " ".join(p.cmdline())) is indexers]
+
+def cpu_a_statement(*, statements: int, clients: int = 8) -> dict[str, Measure]:
+    """Microseconds of CPU of the processes between client and server, a statement; those of each helper
+    apart."""
+
+    def measure(route: Route, kind: str) -> float:
+        chosen = [p for p in route.processes if _kind(" ".join(p.cmdline())) == kind]
         if not chosen:
             return float("nan")
 
@@ -68,11 +75,15 @@ def cpu_a_statement(*, statements: int, clients: int = 8) -> dict[str, Measure]:
         output = _pgbench(route, "-S", "-M", "prepared", "-c", str(clients), "-j", "2", "-t", str(each))
         found = _DONE.search(output)
         assert found, output
-        if indexers:
+        if kind in HELPERS:
             _settle(used)
         return (used() - before) / int(found[1]) * 1e6
 
-    return {"relay": lambda route: measure(route, False), "indexer": lambda route: measure(route, True)}
+    return {kind: lambda route, kind=kind: measure(route, kind) for kind in ("relay", *HELPERS)}
+
+
+def _kind(command: str) -> str:
+    return next((kind for kind, text in HELPERS.items() if text in command), "relay")
 
 
 def bulk_select(rows: int) -> Measure:
@@ -155,6 +166,42 @@ def tape_bytes(*, statements: int) -> Measure:
         return (_tape_length(route.gateway.state / "tape") - before) / statements
 
     return measure
+
+
+def record_bytes(*, statements: int, clients: int = 8) -> dict[str, Measure]:
+    """Bytes of the sealed record a statement of pgbench -S -M prepared, and how many for each byte of
+    the wire."""
+
+    def measure(route: Route) -> tuple[float, float]:
+        assert route.gateway is not None
+        state = route.gateway.state
+        sealed(state)
+        position, before = record_status(state)["position"], _record_length(state)
+        each = statements // clients
+        _pgbench(route, "-S", "-M", "prepared", "-c", str(clients), "-j", "2", "-t", str(each))
+        sealed(state)
+        return _record_length(state) - before, _wire_length(state / "tape", position)
+
+    def a_statement(route: Route) -> float:
+        return measure(route)[0] / statements
+
+    def a_byte(route: Route) -> float:
+        stored, wire = measure(route)
+        return stored / wire
+
+    return {"bytes": a_statement, "ratio": a_byte}
+
+
+def _record_length(state: Path) -> int:
+    return sum(path.stat().st_size for path in (state / "record").rglob("*") if path.is_file())
+
+
+def _wire_length(tape: Path, position: int) -> int:
+    reader = TapeReader(tape, position)
+    total = 0
+    while frames := reader.read():
+        total += sum(len(frame[5]) for frame in frames if frame[2] in (KIND_CLIENT, KIND_SERVER))
+    return total
 
 
 def _pgbench(route: Route, *arguments: str) -> str:

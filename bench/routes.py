@@ -15,6 +15,7 @@ import psutil
 import psycopg
 
 from pgwitness.embedded import Cluster, free_port, unprivileged, wheel_programs
+from pgwitness.sealing.status import record_status
 from support.connectors import Connector
 from support.gateway import Gateway
 
@@ -78,16 +79,26 @@ class Route:
         )
 
     def settle(self) -> None:
-        """Wait until the indexer has caught up, so that a backlog of ours slows down nobody who is measured
-        next."""
+        """Wait until the indexer and the sealer have caught up, so that a backlog of ours slows down nobody
+        who is measured next."""
         if self.gateway is None:
             return
+        sealed(self.gateway.state)
         for _ in range(600):
             status = self.gateway.run("index", "status", "--format", "json", check=False).stdout
             if json.loads(status)["lag_bytes"] == 0:
                 return
             time.sleep(0.5)
         raise RuntimeError("the indexer has not caught up in five minutes")
+
+
+def sealed(state: Path) -> None:
+    """Wait until the record has all that is on the tape."""
+    for _ in range(600):
+        if record_status(state)["lag_bytes"] == 0:
+            return
+        time.sleep(0.5)
+    raise RuntimeError("the sealer has not caught up in five minutes")
 
 
 @contextlib.contextmanager
