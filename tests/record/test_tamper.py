@@ -182,6 +182,31 @@ def test_every_file_missing_cut_off_or_grown_is_found_and_named(original: Origin
             path.write_bytes(whole)
 
 
+def test_a_directory_where_a_file_was_is_named(original: Original, copy: Layout) -> None:
+    names = ["log/checkpoint", "log/tile/0/000", "log/tile/entries/001", "segments/0000000002.chunks"]
+    names += [str(path.relative_to(copy.directory)) for path in sorted(copy.tiles.glob("*/*.p/*"))[:2]]
+    for name in names:
+        aside = copy.directory / "aside"
+        (copy.directory / name).rename(aside)
+        (copy.directory / name).mkdir()
+        broken(check(original, copy), name)
+        (copy.directory / name).rmdir()
+        aside.rename(copy.directory / name)
+
+
+def test_files_that_are_none_of_the_format_harm_nothing(original: Original, copy: Layout) -> None:
+    for name in (
+        "segments/notes.chunks",
+        "log/tile/0/.DS_Store",
+        "log/tile/README",
+        "log/tile/x/000",
+        "README",
+    ):
+        (copy.directory / name).parent.mkdir(exist_ok=True)
+        (copy.directory / name).write_text("x")
+    assert check(original, copy).problems == []
+
+
 def _older(layout: Layout, partial: Path) -> bool:
     checkpoint, _ = parse_checkpoint(layout.checkpoint.read_bytes())
     level = partial.relative_to(layout.tiles).parts[0]

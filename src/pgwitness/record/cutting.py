@@ -34,9 +34,9 @@ def tiles_beyond(layout: Layout, size: int) -> list[Path]:
 
 
 def _cut_segments(layout: Layout, files: Files, checkpoint: Checkpoint) -> None:
-    for path in sorted(layout.segments.glob("*.chunks"), reverse=True):
-        if int(path.stem) > checkpoint.segment:
-            files.remove(path)
+    for number in reversed(layout.segment_numbers()):
+        if number > checkpoint.segment:
+            files.remove(layout.segment(number))
     if checkpoint.segment == 0:
         return
     path = layout.segment(checkpoint.segment)

@@ -1,4 +1,4 @@
-"""Where everything of the record lies: numbers to paths, purely (docs/record-format.md, Files)."""
+"""Where everything of the record lies (docs/record-format.md, Files)."""
 
 from pathlib import Path
 
@@ -33,6 +33,11 @@ class Layout:
 
     def segment(self, number: int) -> Path:
         return self.segments / f"{number:010}.chunks"
+
+    def segment_numbers(self) -> list[int]:
+        """Of the segments that are there, ascending."""
+        stems = (path.stem for path in self.segments.glob("*.chunks"))
+        return sorted(int(stem) for stem in stems if len(stem) == 10 and stem.isdecimal())
 
     def wrapped_secret(self, session: str) -> Path:
         """``session`` as text, with hyphens."""

@@ -113,6 +113,6 @@ def _first(wanted: Path, full: Path) -> tuple[Path, bytes]:
     for path in dict.fromkeys((wanted, full)):
         try:
             return path, path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             continue
     raise RecordBroken(f"{wanted} is missing")

@@ -201,7 +201,7 @@ def _some(reader: LogReader, indices: Sequence[int]) -> Iterator[tuple[int, Entr
 
 
 def _total(layout: Layout) -> int:
-    return sum(path.stat().st_size for path in layout.segments.glob("*.chunks"))
+    return sum(layout.segment(number).stat().st_size for number in layout.segment_numbers())
 
 
 def _skip(report: Report, steps: Sequence[str], why: str) -> None:

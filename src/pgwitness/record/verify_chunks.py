@@ -242,8 +242,8 @@ class ObjectCheck:
             text = f"the objects end at {_at(*self._end)}, and the checkpoint says at {_at(*end)}"
             self._stored.broken(text)
         beyond = 0
-        for path in sorted(self._layout.segments.glob("*.chunks")):
-            size, number = path.stat().st_size, int(path.stem)
+        for number in self._layout.segment_numbers():
+            size = self._layout.segment(number).stat().st_size
             covered = self._covered.get(number, 0)
             if size > covered and number < end[0]:
                 text = f"{size - covered} bytes that no entry names"

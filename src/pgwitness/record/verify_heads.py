@@ -101,6 +101,8 @@ def _own(layout: Layout) -> list[Head]:
         return [("log/witnessed", layout.witnessed.read_bytes())]
     except FileNotFoundError:
         return []
+    except OSError:
+        return [("log/witnessed", b"")]
 
 
 def _later(data: bytes, checkpoint: Checkpoint) -> bool:

@@ -163,7 +163,8 @@ class TreeCheck:
             return
         for path in sorted(directory.iterdir()):
             if path.name.isdecimal() and int(path.name) <= width:
-                yield path, path.read_bytes()
+                _, data = self._read(path, path)
+                yield path, data or b""
 
     def _read(self, wanted: Path, full: Path) -> tuple[Path, bytes | None]:
         """The file of this checkpoint, or the full one that took its place."""
