@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pgwitness.gateway.recorder import Recorder, Throttle, new_session_id
-from pgwitness.gateway.state import StateLock
+from pgwitness.state_lock import StateLock
 
 
 def test_session_ids_sort_by_time() -> None:

@@ -6,8 +6,6 @@ whole, so that key and certificate always belong together.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -26,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pgwitness._core import TlsClient
 from pgwitness.errors import InvalidError, UnavailableError
 from pgwitness.private_files import write_private
+from pgwitness.state_lock import StateLock
 from pgwitness.wire.tunnel import TUNNEL
 
 FILE: Final = "connector.json"
@@ -78,22 +77,7 @@ class MembershipFile:
         """Makes the directory if need be. Raises UnavailableError if another connector is there."""
         self.directory = directory
         self._path = directory / FILE
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(directory / "connector.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise UnavailableError(
-                f"the state directory {directory} cannot be used: {error.strerror}",
-                hint="--state chooses another one",
-            ) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.release()
-            raise UnavailableError(
-                f"another connector runs on the state directory {directory}",
-                hint="stop it first, or give this one a directory of its own with --state",
-            ) from None
+        self._lock = StateLock(directory, "connector")
 
     def load(self) -> Membership | None:
         """None if it never joined. Raises InvalidError, UnavailableError."""
@@ -120,7 +104,7 @@ class MembershipFile:
             raise UnavailableError(f"cannot write {self._path}: {error.strerror}") from None
 
     def release(self) -> None:
-        os.close(self._lock)
+        self._lock.release()
 
 
 def new_request() -> tuple[bytes, bytes]:

@@ -7,6 +7,7 @@ doing, the tape's last frame is ``stopped``.
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import socket
 from collections.abc import Callable
@@ -26,12 +27,12 @@ from pgwitness.gateway.http import HttpServer
 from pgwitness.gateway.recorder import Recorder
 from pgwitness.gateway.registry import SHUTDOWN, Registry
 from pgwitness.gateway.session import House, serve
-from pgwitness.gateway.state import StateLock
 from pgwitness.gateway.tunnel import Tunnel
 from pgwitness.identity.authority import open_authority
 from pgwitness.identity.directory import Directory
 from pgwitness.identity.enrolment import Enrolment
 from pgwitness.sealing.offer import Heads
+from pgwitness.state_lock import StateLock
 from pgwitness.upstream.dialling import Dialler
 from pgwitness.upstream.openings import Openings
 from pgwitness.wire.tunnel import ENROL, TUNNEL
@@ -178,13 +179,15 @@ class Gateway:
 
     def _listen(self, port: int, option: str) -> Listener:
         host = self.settings.host
+        hint = f"{option} chooses another port; 0 picks a free one"
         try:
             address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
             return self.engine.listen(address, port)
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                hint = "--host chooses another address: one of this machine, or 0.0.0.0 for all of them"
             raise UnavailableError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}",
-                hint=f"{option} chooses another port; 0 picks a free one",
+                f"cannot listen on {host}:{port}: {error.strerror or error}", hint=hint
             ) from None
 
     async def _start_services(self) -> None:

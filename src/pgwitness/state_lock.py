@@ -1,4 +1,4 @@
-"""The state directory belongs to one gateway at a time."""
+"""A state directory belongs to one process at a time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pgwitness.errors import UnavailableError
 
 
 class StateLock:
-    """Holds ``STATE/gateway.lock`` until ``release`` or the end of the process; the file names the holder."""
+    """Holds ``STATE/<kind>.lock`` until ``release`` or the end of the process; the file names the holder."""
 
-    def __init__(self, state: Path) -> None:
-        """Makes the directory if need be. Raises UnavailableError if another gateway is there."""
+    def __init__(self, state: Path, kind: str = "gateway") -> None:
+        """Makes the directory if need be. Raises UnavailableError if another one of this kind is there."""
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(state / "gateway.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(state / f"{kind}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise UnavailableError(
                 f"the state directory {state} cannot be used: {error.strerror}",
@@ -28,7 +28,7 @@ class StateLock:
             holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise UnavailableError(
-                f"another gateway (process {holder or 'unknown'}) serves the state directory {state}",
+                f"another {kind} (process {holder or 'unknown'}) serves the state directory {state}",
                 hint="stop it first, or give this one a directory of its own with --state",
             ) from None
         os.ftruncate(self._descriptor, 0)
