@@ -113,8 +113,7 @@ class Tunnel:
     async def stop(self) -> None:
         """End what is left."""
         self.listener.close()
-        for online in list(self._online.values()):
-            await online.end("the gateway stopped")
+        await asyncio.gather(*(online.end("the gateway stopped") for online in self._online.values()))
         waiting = [*self._tasks, *self._arriving]
         for task in waiting:
             task.cancel()
