@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pgwitness.embedded import wheel_programs
@@ -22,7 +23,7 @@ from pgwitness.tunnel.streams import DEAD_SECONDS
 from support.connectors import Connector, add_connection
 from support.gateway import Gateway
 from support.raw import RawClient, query
-from support.servers import Server, ServerFactory
+from support.servers import PASSWORD, Server, ServerFactory
 
 ROW_BYTES = 1000
 
@@ -185,3 +186,25 @@ def test_two_hundred_sessions_and_three_that_misbehave(crowded: tuple[Gateway, S
         )
         assert troubles.streamed >= 2_000_000_000
     assert statistics.median(beside) <= 2 * statistics.median(without)
+
+
+@pytest.mark.slow
+def test_a_session_is_set_up_in_at_most_twice_the_time(crowded: tuple[Gateway, Server]) -> None:
+    """Log-in to PostgreSQL itself, and through gateway and connector, in turns."""
+    gateway, server = crowded
+    straight: list[float] = []
+    through: list[float] = []
+    for _ in range(200):
+        for taken, port, user, password, database in (
+            (straight, server.port, "app", PASSWORD, "shop"),
+            (through, gateway.port, "agent", gateway.tokens["agent"], "shop"),
+        ):
+            began = time.perf_counter()
+            connection = psycopg.connect(
+                host="127.0.0.1", port=port, user=user, password=password, dbname=database, sslmode="disable"
+            )
+            taken.append(time.perf_counter() - began)
+            connection.close()
+    direct, ours = statistics.median(straight) * 1000, statistics.median(through) * 1000
+    print(f"p50 of a log-in: {direct:.1f} ms direct, {ours:.1f} ms through gateway and connector")
+    assert ours <= 2 * direct
