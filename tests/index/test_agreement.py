@@ -3,17 +3,24 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pgwitness.index.agreement import check_index
+from pgwitness.index.catchup import rebuild
+from pgwitness.index.discretion import TEXTS, Text
 from pgwitness.index.location import Location
+from pgwitness.record.events import add_event
+from pgwitness.record.keys import load_signer
 from pgwitness.record.layout import Layout
 from pgwitness.record.log_reader import LogReader
+from pgwitness.record.log_writer import LogWriter
 from pgwitness.record.report import Report
+from pgwitness.record.secrets import Secrets
 from pgwitness.record.verify import Options, verify_record
 from support import tapes
 from support.dialogue import answers, error, extended, ready, sync
-from support.sealing import seal
+from support.sealing import drop_tape, seal
 from support.tapes import session_id
 
 SESSIONS = 12
@@ -53,6 +60,35 @@ def test_an_honest_index_agrees(state: Path) -> None:
     assert (report.problems, report.result) == ([], "sound")
     assert report.numbers["statements_compared"] == SESSIONS * 6
     assert report.steps[-1].outcome == "sound"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_an_index_that_withholds_texts_agrees(state: Path, text: Text) -> None:
+    rebuild(state, text=text)
+    report = check(state)
+    assert (report.problems, report.result) == ([], "sound")
+    assert report.numbers["statements_compared"] == SESSIONS * 6
+
+
+def test_an_index_of_a_released_tape_agrees(state: Path) -> None:
+    drop_tape(state, keep=0)
+    rebuild(state)
+    assert check(state).problems == []
+
+
+def test_an_erased_session_is_not_compared(state: Path) -> None:
+    layout = Layout(state / "record")
+    gone = session_id(3)
+    writer = LogWriter(layout, load_signer(layout))
+    event = {"event": "session_erased", "session": str(gone), "by": "ann", "reason": "a request"}
+    add_event(writer, (bytes(16), 99, 7, 1, 1, msgspec.json.encode(event)))
+    assert writer.checkpoint.time
+    writer.commit(writer.checkpoint.time, writer.checkpoint.tape)
+    writer.close()
+    assert Secrets(layout).forget(gone.bytes)
+    report = check(state)
+    assert report.result == "sound"
+    assert report.numbers["statements_compared"] == (SESSIONS - 1) * 6
 
 
 def test_one_session_alone(state: Path) -> None:

@@ -2,15 +2,19 @@
 
 import os
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pgwitness.errors import RecordBroken
 from pgwitness.record import merkle
 from pgwitness.record.files import Files
 from pgwitness.record.layout import Layout, tile_index
 from pgwitness.record.log_reader import LogReader
+from pgwitness.record.log_writer import LogWriter
 from pgwitness.record.verify import verify_record
 from support.records import Sealing, make_record
 
@@ -64,6 +68,36 @@ def test_proofs_from_tiles_hold_between_all_sizes(tmp_path: Path) -> None:
         proof = reader.consistency_proof(size)
         assert merkle.consistency_holds(size, root, 600, reader.checkpoint.root, proof)
         assert reader.root(size) == root
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=6), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_however_entries_are_committed_the_tiles_are_the_same(batches: list[int], reopened: bool) -> None:
+    """Also when the writer starts anew between commits."""
+    with tempfile.TemporaryDirectory(prefix="pgw-record-") as directory:
+        sealing = Sealing(Path(directory) / "record")
+        number = 0
+        for batch in batches:
+            for _ in range(batch):
+                sealing.event("tick", number=number)
+                number += 1
+            sealing.commit()
+            if reopened:
+                sealing.close()
+                sealing.log = LogWriter(sealing.layout, sealing.signer)
+        sealing.close()
+        assert verify_record(sealing.layout).problems == []
+        reader = LogReader(sealing.layout)
+        leaves = [merkle.leaf_hash(data) for _, data in reader.raw_entries()]
+        assert len(leaves) == sum(batches)
+        for level in range(3):
+            for path in (sealing.layout.tiles / str(level)).glob("[0-9]??"):
+                first = int(path.name) * 256
+                row = [
+                    merkle.perfect_root(leaves[at << 8 * level : (at + 1) << 8 * level])
+                    for at in range(first, first + 256)
+                ]
+                assert path.read_bytes() == b"".join(row)
 
 
 def test_a_checkpoint_without_anything_new_is_a_sign_of_life(tmp_path: Path) -> None:
