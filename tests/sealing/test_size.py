@@ -3,8 +3,19 @@
 import random
 from pathlib import Path
 
+from pgwitness.wire.codec import message
 from support import tapes
-from support.dialogue import HEADER, bind, bound, complete, data_row, execute, ready, sync
+from support.dialogue import (
+    HEADER,
+    bind,
+    bound,
+    complete,
+    data_row,
+    execute,
+    ready,
+    row_description,
+    sync,
+)
 from support.sealing import seal, verified
 from support.tape_files import CLIENT, ENDED, SERVER, STARTED, TapeWriter
 
@@ -24,8 +35,10 @@ def test_a_quarter_of_the_wire(tmp_path: Path) -> None:
     for number in range(STATEMENTS):
         session = ids[number % SESSIONS] if chance.random() < 0.7 else chance.choice(ids)
         key, found = str(chance.randint(1, 1_000_000)).encode(), str(chance.randint(-5000, 5000)).encode()
-        asked = bind((key,), "P_0") + execute() + sync()
-        answer = bound() + data_row(found) + complete("SELECT 1") + ready()
+        asked = bind((key,), "P_0") + message(b"D", b"P\0") + execute() + sync()
+        answer = (
+            bound() + row_description(("abalance", 23)) + data_row(found) + complete("SELECT 1") + ready()
+        )
         time += int(chance.expovariate(1 / 50_000))
         writer.append(session, CLIENT, time, asked)
         time += int(chance.expovariate(1 / 30_000))

@@ -29,6 +29,7 @@ COMMANDS = {
     "bundle": "bundle",
     "retention": "retention",
     "events": "events",
+    "record": "record",
     "index": "index",
     "audit": "audit",
     "watch": "watch",

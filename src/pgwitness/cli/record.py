@@ -1,0 +1,94 @@
+"""``pgwitness record``: how far the sealed record is, and the head that others may keep."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pgwitness.cli import text
+from pgwitness.cli.options import Config, State, client, load_settings
+from pgwitness.cli.output import Column, Document, Format, FormatOption, console, detail, listing
+from pgwitness.errors import UnavailableError
+from pgwitness.sealing.offer import Heads
+
+app = typer.Typer(help="The sealed record: how far it is, and its head.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="record")
+
+
+@app.command("status")
+def status(format: FormatOption = Format.table, state: State = None, config: Config = None) -> None:
+    """Show how far the sealed record is behind the tape, its latest checkpoint, and whether heads arrive
+    where they are sent.
+
+    Exit code 1 if sealing does not get on, or a head does not arrive.
+
+    Example: pgwitness record status
+    """
+    with client(state, config) as api:
+        document = api.get("/record")
+    detail(document, _STATUS, format)
+    heads = document["heads"]
+    if format is Format.table and heads:
+        console().print()
+        listing(heads, _HEADS, format)
+    if document["problem"] or any(head["error"] for head in heads):
+        raise typer.Exit(1)
+
+
+@app.command("head")
+def head(
+    key: Annotated[bool, typer.Option("--key", help="Print the record's public key instead.")] = False,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Print the latest checkpoint that may leave the house, or the key that it is signed with: for a witness,
+    or to verify on another machine. From the state directory on this machine.
+
+    Example: pgwitness record head > head.txt
+    """
+    heads = Heads(load_settings(state, config).state)
+    try:
+        said = heads.verifier() + "\n" if key else heads.latest().decode()
+    except OSError:
+        said = ""
+    if not said:
+        raise UnavailableError(
+            "there is no sealed record yet", hint="the gateway makes it: pgwitness gateway"
+        )
+    typer.echo(said, nl=False)
+
+
+def _sealer(document: Document) -> str:
+    return f"process {document['pid']}" if document["pid"] else "none runs"
+
+
+def _behind(document: Document) -> str:
+    size, seconds = document["lag_bytes"], document["lag_seconds"]
+    return f"{size:,} bytes, {text.duration(int(seconds * 1_000_000))}" if size else "nothing"
+
+
+def _checkpoint(document: Document) -> str:
+    return (
+        f"{document['checkpoint_at']}, {document['size']:,} entries" if document["checkpoint_at"] else "none"
+    )
+
+
+def _place(document: Any) -> str:
+    return str(document["error"] or "arrives")
+
+
+_STATUS = [
+    Column("sealer", _sealer),
+    Column("checkpoint", _checkpoint),
+    Column("behind", _behind),
+    Column("problem", lambda document: document["problem"] or "none", wrap=True),
+]
+_HEADS = [
+    Column("heads to", "place"),
+    Column("entries", lambda head: text.count(head["size"])),
+    Column("state", _place, wrap=True),
+]
