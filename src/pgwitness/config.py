@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from pgwitness.errors import InvalidError, UnavailableError
+from pgwitness.errors import InvalidError, RecordBroken, UnavailableError
 
 ENVIRONMENT_PREFIX = "PGWITNESS_"
 CONFIG_VARIABLE = "PGWITNESS_CONFIG"
@@ -161,11 +161,25 @@ class SealSettings(_Section):
         return self
 
 
+def _witness_key(key: str) -> str:
+    from pgwitness.record.witness import parse_witness_key  # loads cryptography, which few commands need
+
+    try:
+        parse_witness_key(key)
+    except RecordBroken as error:
+        raise ValueError(str(error)) from None
+    return key
+
+
 class WitnessSettings(_Section):
     """A witness of https://c2sp.org/tlog-witness."""
 
     url: Annotated[str, Field(pattern="^https?://", description="Its submission prefix.")]
-    key: Annotated[str, Field(description="Its verifier key: name+id+key, in the form of signed notes.")]
+    key: Annotated[
+        str,
+        AfterValidator(_witness_key),
+        Field(description="Its verifier key: name+id+key, in the form of signed notes."),
+    ]
 
 
 class HeadSettings(_Section):

@@ -7,11 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from pgwitness.config import HeadSettings, WitnessSettings
 from pgwitness.errors import ConflictError
 from pgwitness.index.tape import segments
 from pgwitness.record.checkpoint import Checkpoint, parse_checkpoint
 from pgwitness.record.layout import Layout
+from pgwitness.record.notes import parse_note
+from pgwitness.record.witness import cosignature_holds
 from pgwitness.sealing.offer import Heads, short
 from pgwitness.sealing.process import Plan, SealingProcess
 from pgwitness.sealing.status import record_status
@@ -20,6 +24,7 @@ from support.faulty_files import EIO, CountingFiles
 from support.sealing import drop_tape, on_tape, read_back, seal, verified
 from support.tape_files import CLIENT, ENDED, RECORDER, STARTED, ZERO, TapeWriter
 from support.waiting import wait_until
+from support.witness_peer import Witness
 
 QUICK = Plan(round_seconds=0.02, heartbeat_seconds=0.2)
 
@@ -216,3 +221,32 @@ def test_a_start_needs_no_more_than_the_last_entries(tmp_path: Path, writer: Tap
     wanted = on_tape(tmp_path)
     drop_tape(tmp_path)
     assert read_back(tmp_path) == wanted and len(wanted) == 29 * 5
+
+
+def test_heads_go_where_they_are_set_to_go(tmp_path: Path, writer: TapeWriter) -> None:
+    witness = Witness()
+    try:
+        heads = HeadSettings(
+            file=tmp_path / "elsewhere" / "head",
+            webhook=SecretStr("http://127.0.0.1:1/secret"),
+            witnesses=(WitnessSettings(url=witness.url, key=str(witness.key.verifier)),),
+        )
+        seal(tmp_path)
+        layout = Layout(tmp_path / "record")
+        witness.register(layout.verifier.read_text().strip())
+        with sealing(tmp_path, Plan(round_seconds=0.02, heads=heads)):
+            _session(writer, 1)
+            wait_until(lambda: layout.witnessed.exists())
+            wait_until(lambda: (tmp_path / "elsewhere" / "head").exists())
+            wait_until(lambda: any(each["error"] for each in record_status(tmp_path)["heads"]))
+            wait_until(lambda: record_status(tmp_path)["heads"][2]["size"])
+    finally:
+        witness.close()
+    note = parse_note(layout.witnessed.read_bytes())
+    assert cosignature_holds(witness.key.verifier, note.text, note.signatures[-1])
+    assert (tmp_path / "elsewhere" / "head").read_bytes() == Heads(tmp_path).latest()
+    file, webhook, seen = record_status(tmp_path)["heads"]
+    assert file["size"] == 3 and file["error"] is None
+    assert "cannot be reached" in webhook["error"] and "secret" not in str(webhook)
+    assert seen["error"] is None
+    verified(tmp_path)

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from pgwitness.config import load
@@ -32,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         process = SealingProcess(settings.state, plan)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: process.stop())
+            # On a thread: the one that is interrupted may hold the lock that this takes.
+            signal.signal(number, lambda *_: threading.Thread(target=process.stop).start())
         # The gateway holds it back until here: a sealer that is told to stop at once seals all the same.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         watch_parent(parent, process.abandon)
