@@ -87,7 +87,11 @@ class LimitSettings(_Section):
         Field(description="Time to reach PostgreSQL and log in there, unless the connection sets its own."),
     ] = 10
     drain_seconds: Annotated[
-        Seconds, Field(description="After SIGTERM, time that sessions have to finish what they are doing.")
+        Seconds,
+        Field(
+            description="After SIGTERM, time that statements which run have to come to their end. A session "
+            "without one ends at once, and its open transaction is rolled back."
+        ),
     ] = 30
 
 
@@ -400,9 +404,9 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
         environment = EnvSettingsSource(Settings)()
         return Settings(**_merge(_merge(_read(config) if config else {}, environment), given))
     except ValidationError as error:
-        raise InvalidError(_explain(error), hint="docs/settings.md lists every setting") from None
+        raise InvalidError(_explain(error), hint="pgwitness docs settings lists every setting") from None
     except SettingsError as error:
-        raise InvalidError(str(error), hint="docs/settings.md lists every setting") from None
+        raise InvalidError(str(error), hint="pgwitness docs settings lists every setting") from None
 
 
 def _merge(beneath: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -428,6 +432,14 @@ def _explain(error: ValidationError) -> str:
     parts = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         name = ".".join(str(part) for part in problem["loc"])
-        text = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        text = _PLAIN.get(problem["type"], problem["msg"])
         parts.append(f"{name}: {text[:1].lower()}{text[1:]}")
     return "invalid settings: " + "; ".join(parts)
+
+
+_PLAIN = {
+    "extra_forbidden": "there is no such setting",
+    "int_parsing": "not a whole number",
+    "float_parsing": "not a number",
+    "bool_parsing": "neither true nor false",
+}

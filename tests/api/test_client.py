@@ -1,4 +1,5 @@
 import errno
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -141,9 +142,14 @@ def test_a_wrong_address_or_token_is_explained(
     monkeypatch.setenv("PGWITNESS_TOKEN", token)
     with connect(settings) as client, pytest.raises(PermissionDenied):
         client.get("/identities")
+    url = os.environ["PGWITNESS_URL"]
     monkeypatch.setenv("PGWITNESS_URL", "http://127.0.0.1:1")
     with connect(settings) as client, pytest.raises(UnavailableError, match="cannot reach"):
         client.get("/identities")
+    monkeypatch.setenv("PGWITNESS_URL", "https" + url.removeprefix("http"))
+    with connect(settings) as client, pytest.raises(UnavailableError) as raised:
+        client.get("/identities")
+    assert "without TLS" in str(raised.value.hint) and "ssh -L" in str(raised.value.hint)
     monkeypatch.delenv("PGWITNESS_TOKEN")
     with pytest.raises(InvalidError, match="PGWITNESS_TOKEN is not"):
         connect(settings)

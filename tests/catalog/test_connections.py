@@ -97,6 +97,7 @@ def test_a_lost_key_leaves_the_list_and_the_mending(catalog: Catalog, tmp_path: 
     assert listed.password is not None
     with pytest.raises(UnavailableError, match="another secret key"):
         listed.password.reveal()
+    assert (other.connections.locked(), catalog.connections.locked()) == (["orders"], [])
     other.connections.update("orders", {"host": "b"}, actor="test")
     assert other.connections.update("orders", {"password": Secret("b")}, actor="test").password == Secret("b")
     other.close()

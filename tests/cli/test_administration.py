@@ -205,6 +205,9 @@ def test_a_table_cannot_steer_the_terminal(pgwitness: Pgwitness) -> None:
         (("connection", "add", "x"), 2, "Missing"),
         (("connection", "nonsense"), 2, "No such command"),
         (("nonsense",), 2, "No such command"),
+        (("gateway", "--port", "abc"), 2, "--port: 'abc' is not a whole number"),
+        (("gateway", "--http-port=1.5"), 2, "--http-port: '1.5' is not a whole number"),
+        (("gateway", "--host", "no.such.host.invalid"), 3, "cannot listen on no.such.host.invalid"),
         (("connection", "add", "x", *SERVER, "--connector", "no"), 1, "there is no connector 'no'"),
         (("connection", "add", "x", *SERVER, "--connector", ","), 2, "names no connector"),
         (("connector", "add", "a/b"), 2, "'a/b' cannot be the name of a connector"),
@@ -243,6 +246,12 @@ def test_an_error_is_a_line_a_hint_and_a_number(
     lines = done.err.splitlines()
     assert lines[0].startswith("error: ") and len(lines) <= 2
     assert all(line.startswith("hint: ") for line in lines[1:])
+
+
+@pytest.mark.parametrize("arguments", [(), ("session",), ("connection",)])
+def test_help_where_nothing_was_asked_is_no_error(pgwitness: Pgwitness, arguments: tuple[str, ...]) -> None:
+    done = pgwitness(*arguments)
+    assert done.code == 2 and "Usage" in done.out + done.err and "error:" not in done.err
 
 
 def test_a_check_needs_a_gateway(pgwitness: Pgwitness) -> None:

@@ -55,6 +55,8 @@ def test_check_says_what_does_not_work(door: Gateway, server15: Server, wrong: s
     assert done.returncode == 1
     first, *rest = done.stderr.splitlines()
     assert first.startswith(f"error: connection 'wrong-{wrong}' does not work: ") and len(rest) <= 1
+    if wrong == "port":
+        assert f":{value}: " in first
     why = {"port": "refused", "user": "authentication failed", "database": "does not exist"}[wrong]
     assert why in first and first.count("connection") == 1 and "pgw_" not in done.stderr
 

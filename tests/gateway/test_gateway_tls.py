@@ -71,7 +71,7 @@ def test_own_certificate_by_setting(tmp_path: Path) -> None:
         tls.load(tmp_path / "tls", [], certificate, None)
     with pytest.raises(InvalidError, match="cannot read"):
         tls.load(tmp_path / "tls", [], certificate, tmp_path / "missing")
-    with pytest.raises(InvalidError, match="cannot be used for TLS"):
+    with pytest.raises(InvalidError, match=f"{key} holds no certificate in PEM"):
         tls.load(tmp_path / "tls", [], key, certificate)
     other = tmp_path / "other.key"
     other.write_bytes(Authority().issue("x").private_key)

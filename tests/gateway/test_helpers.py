@@ -5,6 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import structlog
+
 from pgwitness.gateway.helpers import Helper
 
 
@@ -29,6 +32,16 @@ async def test_stopped_in_order() -> None:
     assert obeys.running
     await obeys.stop()
     assert not obeys.running
+
+
+@pytest.mark.parametrize(("code", "level"), [("0", "info"), ("1", "error")])
+async def test_an_end_in_order_is_no_error(code: str, level: str) -> None:
+    with structlog.testing.capture_logs() as logs:
+        helper = Helper("one", [sys.executable, "-c", f"raise SystemExit({code})"])
+        helper.start()
+        await _until(lambda: helper.restarts > 0)
+        await helper.stop()
+    assert (logs[0]["event"], logs[0]["log_level"]) == ("helper_stopped", level)
 
 
 async def test_a_program_that_is_not_there() -> None:

@@ -207,7 +207,7 @@ async def test_nobody_there(make_gateway: Any) -> None:
     async with make_gateway() as running:
         message, detail = await trouble(running, None, host="127.0.0.1,no-such-host.invalid", port="1")
         assert "08001" in message or 'connection "c": PostgreSQL cannot be reached' in message
-        assert "127.0.0.1: " in detail and "no-such-host.invalid" in detail
+        assert "127.0.0.1:1: " in detail and "no-such-host.invalid" in detail
 
 
 async def test_a_server_that_hangs(make_gateway: Any, scripted_server: Any) -> None:

@@ -27,7 +27,9 @@ TOKEN_VARIABLE = "PGWITNESS_TOKEN"  # noqa: S105  the name of a variable
 PREFIX = "/api/v1"
 
 _TIMEOUT = httpx.Timeout(60, connect=10)
-_LOCAL = "http://pgwitness"
+_LOCAL_HOST = "pgwitness"
+_LOCAL = f"http://{_LOCAL_HOST}"
+_WAY = "The API is for its own machine: come through ssh -L 7480:127.0.0.1:7480 GATEWAY, or a TLS proxy"
 
 
 class Client:
@@ -40,6 +42,7 @@ class Client:
         """Whom it talks to, in words."""
         self.remote = remote
         """Whether a gateway is there, and not the application in this process."""
+        self._elsewhere = http.base_url.host not in (_LOCAL_HOST, "localhost", "127.0.0.1", "::1")
 
     def get(self, path: str, **params: Any) -> Any:
         return self.request("GET", path, params=params)
@@ -99,7 +102,12 @@ class Client:
         except httpx.RemoteProtocolError:
             raise UnavailableError(f"the answer of {self.where} broke off") from None
         except httpx.TransportError as error:
-            raise UnavailableError(f"cannot reach {self.where}: {error}") from None
+            raise UnavailableError(f"cannot reach {self.where}: {error}", hint=self._hint(error)) from None
+
+    def _hint(self, error: httpx.TransportError) -> str | None:
+        if "WRONG_VERSION_NUMBER" in str(error):
+            return f"it speaks HTTP without TLS there: http:// in {URL_VARIABLE}. {_WAY}"
+        return _WAY if self._elsewhere else None
 
 
 def connect(settings: Settings, *, new: bool = False) -> Client:
@@ -143,7 +151,7 @@ def path(*parts: str) -> str:
 def _remote(url: str, token: str | None) -> Client:
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise InvalidError(
-            f"{URL_VARIABLE} is not an address", hint="for example https://gateway.example:7480"
+            f"{URL_VARIABLE} is not an address", hint=f"for example http://127.0.0.1:7480. {_WAY}"
         )
     if not token:
         raise InvalidError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import secrets as random
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from pgwitness.catalog.models import ANY, Connection, Names, Secret
 from pgwitness.catalog.names import check_name
 from pgwitness.catalog.secrets import SecretBox
 from pgwitness.catalog.tables import ConnectionRow
-from pgwitness.errors import ConflictError, InvalidError, NotFoundError
+from pgwitness.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 
 DEFAULTS: dict[str, Any] = {
     "port": "5432",
@@ -104,6 +105,10 @@ class Connections:
                 for row in session.scalars(select(ConnectionRow).order_by(ConnectionRow.name))
             ]
 
+    def locked(self) -> builtins.list[str]:
+        """Names of those whose secrets were encrypted under another key than the one at hand."""
+        return [each.name for each in self.list() if not (_opens(each.password) and _opens(each.sslkey))]
+
     def _known(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         unknown = fields.keys() - FIELDS
         if unknown:
@@ -151,6 +156,15 @@ def _row(session: Session, name: str) -> ConnectionRow:
             f"there is no connection {name!r}", hint="pgwitness connection list shows those there are"
         )
     return row
+
+
+def _opens(secret: Secret | None) -> bool:
+    try:
+        if secret is not None:
+            secret.reveal()
+    except UnavailableError:
+        return False
+    return True
 
 
 def _names(stored: Any) -> Names:

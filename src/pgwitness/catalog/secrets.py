@@ -25,13 +25,14 @@ SALT_BYTES = 16
 class SecretBox:
     """Encrypts and decrypts under one key, and derives from it what must look random and stay the same."""
 
-    def __init__(self, key: Secret) -> None:
+    def __init__(self, key: Secret, source: str = "the secret key") -> None:
+        """``source`` names it in an error. Raises InvalidError."""
         try:
             raw = base64.urlsafe_b64decode(key.reveal().strip().replace("+", "-").replace("/", "_"))
             if len(raw) != 32:
                 raise ValueError
         except ValueError:
-            raise InvalidError("the secret key is not 32 bytes in base64", hint=_KEY_HINT) from None
+            raise InvalidError(f"{source} is not 32 bytes in base64", hint=_KEY_HINT) from None
         self._fernet = Fernet(base64.urlsafe_b64encode(raw))
         self._salts = hmac.digest(raw, b"pgwitness scram salt", hashlib.sha256)
 
@@ -60,7 +61,9 @@ class SecretBox:
 
 def open_box(key: Secret | None, key_file: Path) -> SecretBox:
     """A box under ``key`` or, if that is None, under the key in the file, which is made if need be."""
-    return SecretBox(key if key is not None else _read_or_make(key_file))
+    if key is not None:
+        return SecretBox(key, "the secret key of PGWITNESS_SECRET_KEY or of the setting secret_key")
+    return SecretBox(_read_or_make(key_file), f"the secret key in {key_file}")
 
 
 def _read_or_make(path: Path) -> Secret:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +108,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        return _explain(error)
+        return _explain(error, arguments)
 
 
 def _unread() -> int:
@@ -149,7 +151,7 @@ def _version(on: bool) -> None:
         raise typer.Exit
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, arguments: Sequence[str]) -> int:
     """Say what went wrong. Typer's own errors are known by what they offer: where they live changes."""
     if os.environ.get("PGWITNESS_DEBUG"):
         import traceback
@@ -164,13 +166,30 @@ def _explain(error: Exception) -> int:
         return _code(error)
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         context = getattr(error, "ctx", None)
-        _say(
-            error.format_message().replace("Value error, ", ""),
-            f"{context.command_path} --help" if context else None,
-        )
+        message = error.format_message().replace("Value error, ", "")
+        if message.strip():  # there is none where the help was printed instead
+            _say(_with_value(message, arguments), f"{context.command_path} --help" if context else None)
         return USAGE
     _say(f"internal error: {type(error).__name__}: {error}", "PGWITNESS_DEBUG=1 shows where")
     return FAILED
+
+
+_PLAIN = {
+    "Input should be a valid integer, unable to parse string as an integer": "is not a whole number",
+    "Input should be a valid number, unable to parse string as a number": "is not a number",
+}
+_INVALID = re.compile(r"Invalid value for '(?P<option>--[a-z-]+)[^:]*: (?P<why>.*)")
+
+
+def _with_value(message: str, arguments: Sequence[str]) -> str:
+    """The parser's words for a number that is none do not say which."""
+    found = _INVALID.fullmatch(message.rstrip("."))
+    if not found or found["why"] not in _PLAIN:
+        return message
+    option = found["option"]
+    values = [each.partition("=")[2] for each in arguments if each.startswith(f"{option}=")]
+    values += [after for name, after in pairwise(arguments) if name == option]
+    return f"{option}: {values[-1]!r} {_PLAIN[found['why']]}" if values else message
 
 
 def _code(error: WitnessError) -> int:

@@ -28,6 +28,7 @@ def demo(
         from pgwitness.demo import run
     except ModuleNotFoundError as error:
         raise UnavailableError(
-            f"the demo needs {error.name}, which is not installed", hint="pip install 'pgwitness[demo]'"
+            f"the demo needs {error.name}, which is not installed",
+            hint="install its extra: pip install '.[demo]' in a clone, else pip install 'pgwitness[demo]'",
         ) from None
     run(keep=keep)

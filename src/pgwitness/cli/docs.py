@@ -123,7 +123,9 @@ def _parameters(path: str, function: Any, rest: str = "") -> Iterator[str]:
 
 
 def _flags(name: str, kind: Any, info: Any) -> str:
-    flags = ", ".join(f"`{flag}`" for flag in info.param_decls or [f"--{name.replace('_', '-')}"])
+    first = [info.default] if isinstance(info.default, str) and info.default.startswith("-") else []
+    declared = [*first, *(info.param_decls or ())] or [f"--{name.replace('_', '-')}"]
+    flags = ", ".join(f"`{flag}`" for flag in declared)
     plain: Any = next(each for each in get_args(kind) or [kind] if each is not NoneType)
     if plain is bool:
         return flags

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import structlog
 import typer
 
 from pgwitness.config import Settings, load
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """Serve PostgreSQL clients and record every statement they send.
 
-Prints one line of JSON when it serves. SIGTERM or Ctrl-C lets open sessions finish what they are doing; a
-second one stops at once.
+Prints one line of JSON when it serves. SIGTERM or Ctrl-C lets statements that run come to their end, for 30
+seconds at most (limits.drain_seconds); a transaction whose client is idle is rolled back. A second one stops
+at once.
 
 Example: pgwitness gateway --state /var/lib/pgwitness --host 0.0.0.0
 """
@@ -71,6 +73,7 @@ async def _run(settings: Settings, config: Path | None) -> None:
 
     logs.configure()
     services = await asyncio.to_thread(open_services, settings)
+    _warn_of_a_lost_key(services)
 
     watches: list[Watch] = []
     chores: list[Housekeeping] = []
@@ -111,6 +114,16 @@ async def _run(settings: Settings, config: Path | None) -> None:
         await running.stop(at_once)
     finally:
         services.close()
+
+
+def _warn_of_a_lost_key(services: Services) -> None:
+    if locked := services.catalog.connections.locked():
+        structlog.get_logger("pgwitness.catalog").error(
+            "passwords_unreadable",
+            connections=locked,
+            advice="they were encrypted under another secret key: put that one back, or set the passwords "
+            "again with: pgwitness connection update NAME --password-stdin",
+        )
 
 
 def _watch(settings: Settings, services: Services, running: Gateway) -> Watch:

@@ -22,6 +22,8 @@ STEADY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 5.0
 SEAL_SECONDS: Final = 60.0
 """What is not sealed by then is sealed by the next sealer."""
+_ASKED: Final = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
+"""How a helper ends that was asked to, as by a signal to all processes of the gateway's group."""
 
 
 class Helper:
@@ -101,7 +103,8 @@ class Helper:
                 code = str(error)
             if loop.time() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE
-            log.error("helper_stopped", helper=self._name, code=code, restart_in=pause)
+            say = log.info if code in _ASKED else log.error
+            say("helper_stopped", helper=self._name, code=code, restart_in=pause)
             self.restarts += 1
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)

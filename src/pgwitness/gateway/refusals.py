@@ -11,7 +11,13 @@ from typing import Any, Final
 import structlog
 
 from pgwitness._core import Stream, StreamError
-from pgwitness.errors import ClientError, PermissionDenied, UnknownDatabase, UpstreamUnreachable
+from pgwitness.errors import (
+    ClientError,
+    PermissionDenied,
+    UnknownDatabase,
+    UpstreamUnreachable,
+    WitnessError,
+)
 from pgwitness.gateway.arrival import EncryptionRequiredError
 from pgwitness.gateway.login import LoginRefusedError
 from pgwitness.gateway.recorder import Recorder
@@ -56,7 +62,7 @@ class Attempt:
             recorder.refused({"event": "login_refused", "identity": self.user, **facts, "token": token})
         else:
             facts |= {"identity": self.identity, "connection": self.connection}
-            detail = str(error) if isinstance(error, UpstreamError | ClientError) else type(error).__name__
+            detail = str(error) if isinstance(error, UpstreamError | WitnessError) else type(error).__name__
             recorder.refused({"event": "session_refused", **facts, "detail": detail})
 
 

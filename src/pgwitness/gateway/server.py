@@ -184,7 +184,7 @@ class Gateway:
             address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
             return self.engine.listen(address, port)
         except OSError as error:
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            if isinstance(error, socket.gaierror) or f"os error {errno.EADDRNOTAVAIL}" in str(error):
                 hint = "--host chooses another address: one of this machine, or 0.0.0.0 for all of them"
             raise UnavailableError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}", hint=hint

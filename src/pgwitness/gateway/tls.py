@@ -51,11 +51,20 @@ def load(
         certificate, private_key = own_certificate(directory, hosts)
     chain, key = _read(certificate), _read(private_key)
     try:
-        leaf = x509.load_pem_x509_certificates(chain)[0]
+        leaf = _certificates(certificate, chain)[0]
         config = TlsServer(chain, key, [ALPN])
     except ValueError as error:
         raise InvalidError(f"{certificate} and {private_key} cannot be used for TLS: {error}") from None
     return ServerTls(config, end_point_binding(leaf.public_bytes(Encoding.DER)), leaf.not_valid_after_utc)
+
+
+def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise InvalidError(
+            f"{path} holds no certificate in PEM", hint="such a file begins with -----BEGIN CERTIFICATE-----"
+        ) from None
 
 
 def own_certificate(directory: Path, hosts: Iterable[str], now: datetime | None = None) -> tuple[Path, Path]:

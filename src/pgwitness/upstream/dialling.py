@@ -83,9 +83,9 @@ class Dialler:
                     async with asyncio.timeout(seconds):
                         return await self._first_accepted(connection, kinds, minor, sent, worker)
                 except TimeoutError:
-                    problems.append(f"{address}: no answer within {seconds:g} seconds")
+                    problems.append(f"{_where(address, port)}: no answer within {seconds:g} seconds")
                 except UpstreamError as error:
-                    problems.append(f"{address}: {error}")
+                    problems.append(f"{_where(address, port)}: {error}")
                     last = error
                     if not error.next_host:
                         raise _failure(problems, last) from error
@@ -160,6 +160,13 @@ class Dialler:
         except UpstreamError as error:
             problems.append(f"{host}: {error}")
         return []
+
+
+def _where(address: str, port: int) -> str:
+    """An address as it was dialled; a socket's path names its port already."""
+    if address.startswith(("/", "@")):
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _failure(problems: list[str], last: UpstreamError | None) -> UpstreamError:
