@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgwitness.index.catchup import rebuild
-from pgwitness.index.frames import session_frames
+from pgwitness.index.frames import FrameFollower, session_frames
 from pgwitness.index.store import IndexReader
 from pgwitness.record.ordering import SPAN_BYTES
 from pgwitness.review.replay import replay
@@ -21,7 +21,7 @@ from support.dialogue import (
     row_description,
 )
 from support.sealing import drop_tape, on_tape, read_back, seal, verified
-from support.tape_files import CLIENT, ENDED, EVENT, RECORDER, SERVER, STARTED, ZERO, TapeWriter
+from support.tape_files import CLIENT, ENDED, EVENT, RECORDER, ROSTER, SERVER, STARTED, ZERO, TapeWriter
 
 
 def _talks(count: int) -> list[tapes.Dialogue]:
@@ -144,3 +144,16 @@ def test_spans_of_a_large_tape_are_put_in_order_again(tmp_path: Path) -> None:
     assert read_back(tmp_path) == wanted
     for at in (1, len(wanted) // 3, len(wanted) // 2, len(wanted) - 1):
         assert read_back(tmp_path, wanted[at][4]) == wanted[at:]
+
+
+def test_released_while_it_is_read(state: Path) -> None:
+    wanted = on_tape(state)
+    follower = FrameFollower(state / "tape")
+    found, _ = follower.read(1, 1)
+    session = session_frames(state / "tape", wanted[1][0], wanted[1][4], wanted[-1][4])
+    one = [next(session)]
+    drop_tape(state, 2)
+    while frames := follower.read(5, 1 << 20)[0]:
+        found += frames
+    assert [frame for frame in found if frame[2] != ROSTER] == wanted
+    assert [*one, *session] == [frame for frame in wanted if frame[0] == wanted[1][0]]
