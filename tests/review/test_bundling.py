@@ -13,7 +13,8 @@ import pyrage
 import pytest
 
 from pgwitness.cli import run
-from pgwitness.errors import NotFoundError, RecordBroken
+from pgwitness.errors import ConflictError, NotFoundError, RecordBroken
+from pgwitness.index.store import IndexReader
 from pgwitness.record.layout import Layout
 from pgwitness.record.recipients import Wrapper
 from pgwitness.record.report import Report
@@ -27,7 +28,7 @@ from pgwitness.wire.codec import query
 from support import tapes
 from support.dialogue import START, answers, error, extended, ready, sync
 from support.records import flip
-from support.sealing import seal, seal_on
+from support.sealing import drop_tape, seal, seal_on
 from support.tape_files import RECORDER, ZERO, TapeWriter
 
 SESSION = str(tapes.session_id(1))
@@ -192,6 +193,12 @@ def test_an_auditor_opens_what_the_gateway_cannot(tmp_path: Path, capsys: pytest
     assert {step.name: step.outcome for step in report.steps}["contents"] == "sound"
     assert NASTY.encode() in _members(opened)["frames/000001"]
     assert open_it("right", opened) == 2, "it is open already"
+
+    drop_tape(tmp_path)
+    reader = IndexReader(tmp_path)
+    with pytest.raises(ConflictError, match="only auditors"):
+        export_session(reader, tmp_path / "tape", SESSION, "pcapng")
+    reader.close()
 
 
 def test_what_is_not_sealed_is_said(state: Path, tmp_path: Path) -> None:

@@ -8,19 +8,21 @@ to read and, on a restored copy, to run: see ``script``. ``pcapng`` is the wire 
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pgwitness.errors import InvalidError
+from pgwitness.errors import ConflictError, InvalidError
 from pgwitness.index.filters import Filters
-from pgwitness.index.store import IndexReader
+from pgwitness.index.store import IndexReader, SessionDetail
 from pgwitness.review.bundling import bundle
 from pgwitness.review.capture import capture
 from pgwitness.review.contents import with_contents
 from pgwitness.review.frames import session_frames
 from pgwitness.review.script import script
+from pgwitness.statements.assembler import Frame
 from pgwitness.statements.model import Statement
 
 FORMATS = ("jsonl", "csv", "sql", "pcapng", "bundle")
@@ -56,7 +58,7 @@ def export_session(index: IndexReader, tape: Path, session: str, format: str) ->
     if format == "bundle":
         return bundle(tape.parent, found)
     if format == "pcapng":
-        return capture(found, session_frames(tape, found))
+        return capture(found, _some(session_frames(tape, found), found))
     statements = index.iterate(Filters(session=found.session.session))
     if format != "csv":
         statements = with_contents(statements, tape, found, rows=False)
@@ -65,6 +67,18 @@ def export_session(index: IndexReader, tape: Path, session: str, format: str) ->
     else:
         text = as_csv(statements) if format == "csv" else as_jsonl(statements)
     return (piece.encode() for piece in text)
+
+
+def _some(frames: Iterator[Frame], found: SessionDetail) -> Iterator[Frame]:
+    """Raises ConflictError if there are none: what is empty must not pass for what happened."""
+    first = next(frames, None)
+    if first is None:
+        raise ConflictError(
+            f"the wire of session {found.session.session} cannot be read here: it was erased, or only "
+            "auditors have its key",
+            hint="--format bundle exports what can be proved, and auditors can open it",
+        )
+    return chain([first], frames)
 
 
 def as_jsonl(statements: Iterable[Statement]) -> Iterator[str]:
