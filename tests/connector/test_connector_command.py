@@ -83,7 +83,7 @@ def test_two_on_one_state_directory(tmp_path: Path) -> None:
     with running(*command(tmp_path, *arguments)) as process:
         until(process, "not_joined_yet")
         second = subprocess.run(command(tmp_path, *arguments), capture_output=True, text=True, timeout=30)
-        assert second.returncode == 3 and "another connector runs on" in second.stderr
+        assert second.returncode == 3 and "another connector (process" in second.stderr
 
 
 def test_options_by_environment(tmp_path: Path) -> None:
