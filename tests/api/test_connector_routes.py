@@ -46,6 +46,7 @@ def test_a_connector_from_invitation_to_removal(local: httpx.Client, services: S
     shown = local.get("/connectors/east").json()
     assert (shown["state"], shown["software"], shown["sessions"]) == ("online", "0.2.0", 3)
     assert shown["since"].startswith("2026-11-22T06:45:31")
+    assert "pgwitness_connectors_online 1.0" in local.get("http://pgwitness/metrics").text
     assert local.delete("/connectors/east").status_code == 204
     assert local.get("/connectors").json() == []
     assert local.get("/connections/orders").json()["connectors"] == ["east"]

@@ -229,6 +229,14 @@ async def test_a_stranger_in_between_does_not_hear_the_secret(house: House, tmp_
     assert heard == []
 
 
+async def test_a_token_that_pins_another_gateway_is_not_said(house: House, tmp_path: Path) -> None:
+    token, port = house.token(), house.serve()
+    pin = open_authority(tmp_path / "other").pin
+    with pytest.raises(ConnectorRefused, match="is not the gateway"):
+        await house.join(JoinToken(token.id, token.secret, pin), port)
+    await house.join(token, port)
+
+
 async def test_something_else_at_the_address_is_explained(house: House) -> None:
     async def nonsense(stream: Stream) -> None:
         await send(stream, Hello(1, "x", []))

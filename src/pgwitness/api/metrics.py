@@ -36,6 +36,12 @@ class _Lookup(Collector):
             yield GaugeMetricFamily(
                 "pgwitness_sessions_open", "Sessions that are open", value=len(self._services.live.list())
             )
+        if self._services.online is not None:
+            yield GaugeMetricFamily(
+                "pgwitness_connectors_online",
+                "Connectors that are online",
+                value=len(self._services.online.describe()),
+            )
 
 
 def _record(services: Services) -> Iterator[GaugeMetricFamily]:
