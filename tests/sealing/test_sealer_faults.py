@@ -51,6 +51,7 @@ EVERY = [pytest.param(1, marks=pytest.mark.slow), 7]
 
 
 @pytest.mark.parametrize("every", EVERY)
+@pytest.mark.timeout(1200)
 class TestAtEachCall:
     def test_killed(self, every: int, calls: list[str], base: Base, tmp_path: Path) -> None:
         for number, state in _copies(range(1, len(calls) + 1, every), tmp_path, base):
