@@ -131,6 +131,3 @@ def _peer(connection: socket.socket) -> int:
     found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid: int = _CREDENTIALS.unpack(found)[0]
     return pid
-
-
-__all__ = ["HEARTBEAT_SECONDS", "Channel", "ChannelClosedError", "MalformedTunnelMessageError"]
