@@ -7,9 +7,8 @@ from urllib.parse import quote
 from sqlalchemy import Engine, create_engine, event
 
 
-def connect(path: Path, *, writer: bool, wipe: bool = False) -> Engine:
-    """An engine on an index file; a writer's creates the file, a reader's fails if it is gone.
-    ``wipe``: what is deleted is overwritten."""
+def connect(path: Path, *, writer: bool) -> Engine:
+    """An engine on an index file; a writer's creates the file, a reader's fails if it is gone."""
     mode = "rwc" if writer else "rw"
     engine = create_engine(
         f"sqlite:///file:{quote(str(path))}?mode={mode}&uri=true", connect_args={"timeout": 30}
@@ -19,7 +18,7 @@ def connect(path: Path, *, writer: bool, wipe: bool = False) -> Engine:
     def _prepare(connection: Any, _record: Any) -> None:
         # The driver's own way of opening transactions leaves SELECT outside of them.
         connection.isolation_level = None
-        for pragma in (*(_WRITER if writer else _READER), *(("secure_delete = ON",) if wipe else ())):
+        for pragma in _WRITER if writer else _READER:
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")
@@ -38,5 +37,7 @@ _WRITER = (
     "wal_autocheckpoint = 2000",
     "cache_size = -65536",
     "temp_store = MEMORY",
+    # What is deleted is overwritten: erasure, and the setting of what the index keeps, hold for its bytes.
+    "secure_delete = ON",
 )
 _READER = ("query_only = ON", "cache_size = -16384", "mmap_size = 268435456")

@@ -87,6 +87,7 @@ class Follower:
         self._active = set(self._open.values())
         """Sessions in which something happened since what runs in them was last shown."""
         self._damaged = -1
+        self._to_forget = False
         self._stored = resume.position
         self._next_snapshot = time.monotonic() + self._pace.snapshot_seconds
 
@@ -281,6 +282,10 @@ class Follower:
             self._writer.write(connection, batch, self._tape.position)
             if snapshot:
                 self._writer.snapshot(connection, self._resume(), self._gone)
+        self._to_forget = self._to_forget or bool(batch.erased)
+        # Not before a snapshot is stored: the last one may be of an erased session.
+        if self._to_forget and snapshot:
+            self._to_forget = not self._writer.forget()
         self._batch = Batch()
         self._dirty = set()
         if snapshot:

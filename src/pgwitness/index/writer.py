@@ -1,7 +1,7 @@
 """Writes the index: one batch of rows is one transaction, together with how far the tape was read."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pgwitness.index.discretion import Text
 from pgwitness.index.erased import erase
 from pgwitness.index.rows import COLUMNS, TEXT, Row
 
+FORGET_MILLISECONDS = 100
 NAMES_KEPT = 10_000
 """Table names whose numbers stay in memory."""
 TEXTS_KEPT = 50_000
@@ -43,7 +44,7 @@ class IndexWriter:
     def __init__(self, path: Path, text: Text = "all") -> None:
         self.text: Text = text
         """How much of statements' texts its rows may hold."""
-        self._engine = connect(path, writer=True, wipe=text != "all")
+        self._engine = connect(path, writer=True)
         with self.transaction() as connection:
             if not inspect(connection).has_table("meta"):
                 tables.metadata.create_all(connection)
@@ -60,6 +61,19 @@ class IndexWriter:
     def transaction(self) -> Iterator[Connection]:
         with self._engine.begin() as connection:
             yield connection
+
+    def forget(self) -> bool:
+        """Empty the write-ahead log, which may still hold what was overwritten. False if a reader is in the
+        way."""
+        driver: Any = self._engine.raw_connection()
+        with closing(driver):
+            (usual,) = driver.execute("PRAGMA busy_timeout").fetchone()
+            driver.execute(f"PRAGMA busy_timeout = {FORGET_MILLISECONDS}")
+            try:
+                busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                driver.execute(f"PRAGMA busy_timeout = {usual}")
+        return not busy
 
     def resume(self) -> Resume:
         """What the last ``snapshot`` left; position 0 in a new index."""
