@@ -24,6 +24,7 @@ from pgwitness.errors import UnavailableError
 from pgwitness.gateway import tls
 from pgwitness.gateway.helpers import Helper, indexer, sealer
 from pgwitness.gateway.http import HttpServer
+from pgwitness.gateway.lost_tape import begin_above_what_is_known
 from pgwitness.gateway.recorder import Recorder
 from pgwitness.gateway.registry import SHUTDOWN, Registry
 from pgwitness.gateway.session import House, serve
@@ -131,13 +132,14 @@ class Gateway:
         self.listener = self._listen(settings.port, "--port")
         self._undo.append(self.listener.close)
         self.tunnel.serve(self._listen(settings.tunnel_port, "--tunnel-port"))
-        self._undo.append(self.tunnel.listener.close)
+        self._undo.append(self.tunnel.close)
         await self._start_services()
         self._tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._keep_house())]
 
     def _open_tape(self) -> None:
         settings = self.settings
         try:
+            lost = begin_above_what_is_known(settings.state, settings.tape_directory)
             self.recorder = Recorder(
                 settings.tape_directory,
                 segment_bytes=settings.tape.segment_bytes,
@@ -145,6 +147,9 @@ class Gateway:
             )
             self._undo.append(self.recorder.close)
             self.recorder.started(__version__, settings.model_dump(mode="json", exclude=_SECRET_SETTINGS))
+            if lost is not None:
+                log.error("tape_lost", up_to_segment=lost, advice="put it back: pgwitness index status")
+                self.recorder.record({"event": "tape_lost", "up_to_segment": lost})
         except (TapeError, OSError) as error:
             raise UnavailableError(
                 f"the tape in {settings.tape_directory} cannot be opened: {error}",

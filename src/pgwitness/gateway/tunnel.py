@@ -110,14 +110,20 @@ class Tunnel:
         for online in self._online.values():
             online.say(Bye())
 
+    def close(self) -> None:
+        """Serve nobody any more, without a word. Idempotent."""
+        self.listener.close()
+        for task in self._tasks:
+            task.cancel()
+
     async def stop(self) -> None:
         """End what is left."""
-        self.listener.close()
         await asyncio.gather(*(online.end("the gateway stopped") for online in self._online.values()))
-        waiting = [*self._tasks, *self._arriving]
-        for task in waiting:
+        self.close()
+        for task in self._arriving:
             task.cancel()
-        await asyncio.gather(*waiting, *self._conversations, return_exceptions=True)
+        over = [*self._tasks, *self._arriving, *self._conversations]
+        await asyncio.gather(*over, return_exceptions=True)
 
     # sessions
 

@@ -18,7 +18,7 @@ import structlog
 
 from pgwitness._core import Engine, Relay, Stream
 from pgwitness.wire import tunnel
-from pgwitness.wire.tunnel import Heartbeat, MalformedTunnelMessageError, Message
+from pgwitness.wire.tunnel import Heartbeat, Message
 
 log = structlog.get_logger("pgwitness.tunnel")
 
