@@ -11,7 +11,7 @@ from pgwitness.errors import UnavailableError
 from pgwitness.index import tables
 from pgwitness.index.location import Location
 from pgwitness.index.store import IndexReader
-from pgwitness.index.tape import bytes_after, first_time
+from pgwitness.index.tape import bytes_after, first_time, last_segment, segments
 
 PROBLEMS_SHOWN = 20
 
@@ -44,6 +44,9 @@ def index_status(state: Path) -> dict[str, Any]:
     tape = state / "tape"
     behind = bytes_after(tape, position)
     waiting = first_time(tape, position) if behind else None
+    if (number := last_segment(position)) > max(segments(tape), default=0):
+        gone = {"position": position, "problem": f"the tape is gone: segment {number} was the last one read"}
+        problems = [gone, *problems]
     status = IndexStatus(
         schema=tables.SCHEMA,
         pid=location.indexer(),

@@ -69,6 +69,12 @@ def segments(directory: Path) -> list[int]:
     return sorted(int(path.stem) for path in directory.glob("*.tape") if path.stem.isdigit())
 
 
+def last_segment(position: int) -> int:
+    """The segment of what lies before ``position``: a reader at the end of one is at the head of the next,
+    which may not be there yet."""
+    return (position >> 32) - ((position & 0xFFFFFFFF) <= SEGMENT_HEADER)
+
+
 def segment(directory: Path, number: int) -> Path:
     return directory / f"{number:010}.tape"
 
