@@ -11,6 +11,10 @@ import httpx
 import psycopg
 import pytest
 
+from pgwitness.api.services import open_services
+from pgwitness.catalog.models import Secret
+from pgwitness.config import Settings
+from pgwitness.identity import tokens
 from support.certificates import Authority
 from support.gateway import Gateway
 from support.servers import PASSWORD, Server, require
@@ -93,8 +97,17 @@ def watching(server: Server, state: Path, interval: float) -> Watched:
             "PGWITNESS_WATCH__EXPECTED_ROLES": json.dumps(["postgres", "monitor"]),
         },
     )
-    gateway.start()
-    gateway.add_connection("shop", server)
-    gateway.add_connection("monitor", server, user="monitor")
-    gateway.add_identity("agent", "shop")
-    return Watched(server, gateway)
+    services = open_services(Settings(state=state))
+    for name, user in (("shop", "app"), ("monitor", "monitor")):
+        fields: Document = {
+            "host": "127.0.0.1",
+            "port": str(server.port),
+            "database": "shop",
+            "sslmode": "disable",
+        }
+        fields |= {"user": user, "password": Secret(PASSWORD)}
+        services.catalog.connections.add(name, fields, actor="test")
+    services.catalog.identities.add("agent", actor="test", connections=("shop",))
+    gateway.tokens["agent"] = tokens.issue(services.catalog, "agent", actor="test")[1].reveal()
+    services.close()
+    return Watched(server, gateway.start())

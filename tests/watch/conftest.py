@@ -35,7 +35,7 @@ def on_demand(counting_server: Server) -> Iterator[Watched]:
 
 @pytest.fixture
 def always(counting_server: Server, state: Path) -> Iterator[Watched]:
-    """Looks every five seconds, as by default."""
+    """Looks every five seconds, as by default. For one test only: another gateway's looks are foreign."""
     watched = watching(counting_server, state, 5)
     try:
         yield watched

@@ -163,7 +163,7 @@ def test_the_command(on_demand: Watched) -> None:
         run("watch", "shop", "--unaccept", finding["key"])
         assert run("watch", "shop", "--only", "sessions", check=False).returncode == 1
     assert run("watch", "shop", "--only", "sessions").returncode == 0
-    assert "by hand" in run("watch", "shop", "--all").stdout
+    assert "by hand" in run("watch", "shop", "--all", "--format", "jsonl").stdout
     for wrong in (["nowhere"], ["shop", "--only", "everything"], ["shop", "--as", "nobody"]):
         done = run("watch", *wrong, check=False)
         assert done.returncode == 2
@@ -199,6 +199,8 @@ def test_servers_that_hang_hold_up_nobody(always: Watched, silent: int) -> None:
     with always.through() as connection:
         connection.execute("SELECT 1")
     assert time.monotonic() - began < 2
+    for number in range(3):
+        run("connection", "remove", f"silent{number}")
 
 
 @on_one_version

@@ -135,11 +135,12 @@ def _watch(settings: Settings, services: Services, running: Gateway) -> Watch:
 
     threads = itertools.cycle(range(running.engine.threads))
     recorder = running.recorder
+    begun = recorder.tape.position
     tools = Tools(
         dialler=running.tunnel,
         openings=running.openings,
         record=recorder.record,
-        recorded=lambda pid, began: asyncio.to_thread(has_session, services.index, pid, began),
+        recorded=lambda pid, began: asyncio.to_thread(has_session, services.index, pid, began, begun),
         worker=lambda: next(threads),
     )
     wanted = settings.watch

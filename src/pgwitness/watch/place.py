@@ -16,8 +16,11 @@ from pgwitness.watch.sessions import LIVE, Backend, Scope, Suspects, backends
 SLACK_SECONDS: Final = 1.0
 """How far two clocks may disagree about one moment, beside what the answer took."""
 
-Recorded = Callable[[int, float], Awaitable[bool]]
-"""Whether the record has a session with this backend's process id that began at about this time (epoch)."""
+Recorded = Callable[[int, float], Awaitable[bool | None]]
+"""Whether the record has a session with this backend's process id that began at about this time (epoch).
+None: what was recorded before the gateway started is not read yet."""
+CATCH_UP_SECONDS: Final = 60.0
+"""How long that is an excuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class Place:
         self._database = database
         self._look: Look | None = None
         self._suspects = Suspects()
+        self._strangers: set[tuple[int, str | None]] = set()
+        """Not in the record either."""
+        self._made = time.monotonic()
         self.lock = asyncio.Lock()
 
     @property
@@ -108,17 +114,28 @@ class Place:
                 backend.pid, backend.user, backend.database, started, slack, self._addresses
             )
 
-        foreign, doubtful = self._suspects.sort_out(listed, scope, judge, known, after)
-        foreign = [one for one in foreign if not await self._in_record(one, ahead)]
+        suspects, doubtful = self._suspects.sort_out(listed, scope, judge, known, after)
+        foreign = []
+        for one in suspects:
+            verdict = await self._by_record(one, ahead)
+            if verdict == "foreign":
+                foreign.append(one)
+            elif verdict == "maybe":
+                doubtful.append(one)
+        self._strangers.intersection_update(backend.id for backend in listed)
         self._tools.openings.forget(look.address, before, {int(row["pid"] or 0) for row in rows})
         return Live(listed, foreign, doubtful, boot)
 
-    async def _in_record(self, backend: Backend, ahead: float) -> bool:
-        """A session that another process of this gateway opened, and whose last statement still runs."""
-        if backend.started is None:
-            return False
+    async def _by_record(self, backend: Backend, ahead: float) -> Verdict:
+        """Ours if an earlier process of this gateway opened it, and its last statement still runs."""
+        if backend.started is None or backend.id in self._strangers:
+            return "foreign"
         began = backend.started - ahead - time.monotonic() + time.time()
-        if await self._tools.recorded(backend.pid, began):
+        recorded = await self._tools.recorded(backend.pid, began)
+        if recorded:
             self._suspects.ours(backend)
-            return True
-        return False
+            return "ours"
+        if recorded is None and time.monotonic() < self._made + CATCH_UP_SECONDS:
+            return "maybe"
+        self._strangers.add(backend.id)
+        return "foreign"

@@ -16,9 +16,9 @@ AFTER: Final = timedelta(seconds=60)
 latest."""
 
 
-def has_session(index: IndexReader, pid: int, began: float) -> bool:
+def has_session(index: IndexReader, pid: int, began: float, position: int) -> bool | None:
     """Whether a session is on record whose backend had this process id and began at about this moment, in
-    seconds since the epoch by this machine's clock.
+    seconds since the epoch by this machine's clock. None: the index has not read the tape up to ``position``.
     """
     session = tables.sessions.c
     moment = datetime.fromtimestamp(began, UTC)
@@ -32,7 +32,12 @@ def has_session(index: IndexReader, pid: int, began: float) -> bool:
         .limit(1)
     )
     with index.connection() as connection:
-        return connection is not None and connection.scalar(query) is not None
+        if connection is None:
+            return None
+        if connection.scalar(query) is not None:
+            return True
+        read = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "position"))
+        return False if int(read or 0) >= position else None
 
 
 def _text(moment: datetime) -> str:
