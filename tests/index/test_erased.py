@@ -26,11 +26,13 @@ def _event(session: str) -> dict[str, Any]:
     }
 
 
-def _record(state: Path, erased: str = ONE) -> None:
+def _record(state: Path, erased: str = ONE, more: int = 0) -> None:
     """Two sessions with a text of their own and one in common; one is erased, and a third says the same."""
     talks = []
     for number in (1, 2, 3):
         talk = tapes.dialogue(number, user="app", client={"address": "10.0.0.7:5", "parameters": {}})
+        for row in range(more):
+            talk.run(f"SELECT 'own {number}, {row}', '{row * 7919 % 1000:0200}'", "SELECT 1")
         talks.append(
             talk.run(f"SELECT 'own {number}'", "SELECT 1").run("SELECT 'common'", "SELECT 1").ended()
         )
@@ -64,8 +66,8 @@ def test_its_content_goes_and_that_it_was_stays(tmp_path: Path) -> None:
 
 def test_no_text_of_its_own_is_left_in_any_file(tmp_path: Path) -> None:
     """Also where it was written, read by somebody, and only then erased."""
-    _record(tmp_path)
-    with tapes.following(tmp_path, Pace(rows=1, frames=1, snapshot_seconds=0)) as follower:
+    _record(tmp_path, more=400)
+    with tapes.following(tmp_path, Pace(rows=50, frames=50, snapshot_seconds=0)) as follower:
         while follower.step():
             pass
         follower.snapshot()
