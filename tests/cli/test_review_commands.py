@@ -109,8 +109,23 @@ def test_an_empty_filter_is_not_no_filter(pgwitness: Command, command: tuple[str
 
 def test_a_table_says_when_there_is_more(pgwitness: Command) -> None:
     assert "the last 2" in pgwitness("statements", "--limit", "2", err=True)
-    assert "the newest 1" in pgwitness("session", "list", "--limit", "1", err=True)
+    assert "the newest one" in pgwitness("session", "list", "--limit", "1", err=True)
     assert pgwitness("statements", "--limit", "6", err=True) == ""
+
+
+def test_a_name_that_is_not_on_record_is_named(pgwitness: Command) -> None:
+    for command in (("statements",), ("session", "list")):
+        for option in ("identity", "run", "connection"):
+            said = pgwitness(*command, f"--{option}", "nope", err=True)
+            assert f"no session of {option} 'nope' is on record" in said
+        assert "on record" not in pgwitness(*command, "--identity", "ann", "--command", "MERGE", err=True)
+
+
+def test_an_export_says_what_it_replaces(pgwitness: Command, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.jsonl"
+    lines = [pgwitness("session", "export", ONE, "-o", str(file), err=True).splitlines() for _ in range(2)]
+    assert [len(each) for each in lines] == [1, 1]
+    assert "in the place" not in lines[0][0] and "in the place" in lines[1][0]
 
 
 def test_nothing_found_is_no_error(pgwitness: Command) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from pgwitness.cli.options import with_parameters
 from pgwitness.index.filters import FILTERS, Filter
+
+if TYPE_CHECKING:
+    from pgwitness.api.client import Client
 
 Given = dict[str, str | None]
 """Filters as they were typed, by name: the API parses them."""
@@ -32,6 +35,15 @@ Limit = Annotated[
         "--limit", help="At most so many, the newest ones.", min=1, metavar="N", rich_help_panel=_WHICH
     ),
 ]
+
+
+def nothing(what: str, api: Client, filters: Given) -> str:
+    """That nothing was found; also of what is not on record at all, as most likely it was mistyped."""
+    for name in ("identity", "run", "connection"):
+        value = filters[name]
+        if value is not None and not api.get("/sessions", limit=1, **{name: value})["items"]:
+            return f"No such {what}: no session of {name} {value!a} is on record."
+    return f"No such {what}."
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:

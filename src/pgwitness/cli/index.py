@@ -53,7 +53,8 @@ def rebuild(state: State = None, config: Config = None) -> None:
 
     settings = load_settings(state, config)
     meter = (TextColumn("reading the tape"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*meter, console=Console(stderr=True), transient=True) as progress:
+    shown = Console(stderr=True)
+    with Progress(*meter, console=shown, transient=True, disable=not shown.is_terminal) as progress:
         task = progress.add_task("rebuild", total=None)
         made = rebuild_index(
             settings.state,
@@ -70,11 +71,6 @@ def _indexer(document: Document) -> str:
     return f"process {document['pid']}" if document["pid"] else "none runs; commands index what they need"
 
 
-def _behind(document: Document) -> str:
-    size, seconds = document["lag_bytes"], document["lag_seconds"]
-    return f"{size:,} bytes, {text.duration(int(seconds * 1_000_000))}" if size else "nothing"
-
-
 def _problem(document: Any) -> str:
     return str(document["problem"])
 
@@ -85,12 +81,12 @@ def _position(document: Document) -> str:
 
 
 def _unreadable(document: Document) -> str:
-    return f"{len(document['problems'])} places" if document["problems"] else "nothing"
+    return text.counted(len(document["problems"]), "place") if document["problems"] else "nothing"
 
 
 _STATUS = [
     Column("indexer", _indexer),
-    Column("behind", _behind),
+    Column("behind", text.behind),
     Column("sessions", lambda document: text.count(document["sessions"])),
     Column("statements", lambda document: text.count(document["statements"])),
     Column("position", _position),

@@ -97,7 +97,8 @@ class Replay:
             self._copied(statement.copy, statement.copy.data)
         if inside and not goes_on:
             ending = statement_view.outcome(statement.transaction.outcome)
-            why = f": {text.one_line(statement.transaction.reason)}" if statement.transaction.reason else ""
+            reason = text.one_line(statement.transaction.reason or "")
+            why = f": {reason}" if reason not in ("", ending.plain) else ""
             self._line(None, Text.assemble(("└ ", "bold"), ending, why))
             self._transaction = None
 

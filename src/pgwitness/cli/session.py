@@ -64,11 +64,12 @@ def list_(
             listing(islice(found, most), _COLUMNS, format)
             return
         documents = [{**each, "live": api.remote} for each in found]
-        listing(documents[:most], _COLUMNS, format, empty="No such session.")
+        empty = filtering.nothing("session", api, filters) if not documents else ""
+        listing(documents[:most], _COLUMNS, format, empty=empty)
     if not api.remote and any(document["ended_at"] is None for document in documents[:most]):
         note(f"What is cut off had not ended when the gateway did: {_NO_GATEWAY}.")
     if most and len(documents) > most:
-        note(f"These are the newest {most}. --limit shows more, --since and --until choose a time.")
+        note(text.limited("newest", most))
 
 
 @app.command("show")
@@ -151,8 +152,9 @@ def export(
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
             return
+        replaced = ", in the place of the file that was there" if output.is_file() else ""
         size = _save(pieces, output)
-    note(f"{output}: {size:,} bytes")
+    note(f"{output}: {size:,} bytes{replaced}")
 
 
 @app.command("kill")
@@ -204,10 +206,11 @@ def _save(pieces: Iterator[bytes], output: Path) -> int:
     part = output if special else output.with_name(output.name + ".part")
     size = 0
     meter = (TextColumn("exporting"), DownloadColumn(), TimeElapsedColumn())
+    shown = Console(stderr=True)
     try:
         with (
             part.open("wb") as file,
-            Progress(*meter, console=Console(stderr=True), transient=True) as progress,
+            Progress(*meter, console=shown, transient=True, disable=not shown.is_terminal) as progress,
         ):
             task = progress.add_task("export", total=None)
             for piece in pieces:

@@ -45,7 +45,11 @@ def statements(
     with listed(state, config) as api:
         if format is Format.table:
             window = _window(limit or DEFAULT_LIMIT, first, more=1)
-            _table(api.lines("/statements/stream", **filters, **window), limit or DEFAULT_LIMIT, first)
+            documents = [json.loads(line) for line in api.lines("/statements/stream", **filters, **window)]
+            if documents:
+                _table(documents, limit or DEFAULT_LIMIT, first)
+            else:
+                note(filtering.nothing("statement", api, filters))
             return
         lines = api.lines("/statements/stream", **filters, **(_window(limit, first) if limit else {}))
         if format is Format.jsonl:
@@ -74,14 +78,12 @@ def _window(limit: int, first: bool, more: int = 0) -> dict[str, Any]:
     return {"limit": limit + more, "newest": not first}
 
 
-def _table(lines: Iterator[bytes], shown: int, first: bool) -> None:
-    documents = [json.loads(line) for line in lines]
+def _table(documents: list[Document], shown: int, first: bool) -> None:
     more = len(documents) > shown
     documents = documents[:shown] if first else documents[-shown:]
-    listing(documents, columns(documents), Format.table, empty="No such statement.")
+    listing(documents, columns(documents), Format.table)
     if more:
-        which = "first" if first else "last"
-        note(f"These are the {which} {shown}. --limit shows more, --since and --until choose a time.")
+        note(text.limited("first" if first else "last", shown))
 
 
 def columns(documents: list[Document]) -> list[Column]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from typing import Any
 
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _BREAK = re.compile(r"\s*\n\s*")
@@ -52,6 +53,17 @@ def count(rows: int | None) -> str:
     return "" if rows is None else f"{rows:,}"
 
 
+def counted(number: int, what: str) -> str:
+    """``1 place``, ``2 places``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def limited(which: str, number: int) -> str:
+    """What a table says when there is more."""
+    these = f"This is the {which} one" if number == 1 else f"These are the {which} {number}"
+    return f"{these}. --limit shows more, --since and --until choose a time."
+
+
 def duration(us: int | None) -> str:
     """``0.3 ms``, ``41 ms``, ``2.5 s``, ``3 min 20 s``."""
     if us is None:
@@ -73,3 +85,9 @@ def seconds_between(earlier: str, later: str) -> float:
 def lasted(earlier: str, later: str) -> str:
     """``2.5 s``, ``3 min 20 s``."""
     return duration(int(seconds_between(earlier, later) * 1_000_000))
+
+
+def behind(document: dict[str, Any]) -> str:
+    """How far the tape is ahead of what follows it."""
+    size, seconds = document["lag_bytes"], document["lag_seconds"]
+    return f"{size:,} bytes, {duration(int(seconds * 1_000_000))}" if size else "nothing"
