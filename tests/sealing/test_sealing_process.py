@@ -250,3 +250,14 @@ def test_heads_go_where_they_are_set_to_go(tmp_path: Path, writer: TapeWriter) -
     assert "cannot be reached" in webhook["error"] and "secret" not in str(webhook)
     assert seen["error"] is None
     verified(tmp_path)
+
+
+def test_a_segment_that_has_nothing_yet_is_no_lag(tmp_path: Path, writer: TapeWriter) -> None:
+    _session(writer, 1)
+    with sealing(tmp_path):
+        wait_until(lambda: size(tmp_path) == 3)
+        writer._finish_segment()
+        writer._start_segment(7)
+        wait_until(lambda: (found := checkpoint(tmp_path)) and found.tape >> 32 == 2)
+        wait_until(lambda: record_status(tmp_path)["lag_bytes"] == 0)
+        assert record_status(tmp_path)["lag_seconds"] == 0

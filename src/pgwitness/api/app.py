@@ -15,7 +15,7 @@ from pgwitness.api.context import ServicesHere, get_actor
 from pgwitness.api.problems import MEDIA_TYPE, problem
 from pgwitness.api.services import Services
 from pgwitness.errors import AuthenticationFailed, InvalidError, NotFoundError, WitnessError
-from pgwitness.sealing.status import record_status
+from pgwitness.sealing.status import record_health
 
 PREFIX = "/api/v1"
 
@@ -56,11 +56,13 @@ def _health(services: ServicesHere) -> dict[str, Any]:
     """That it serves, and whether the record keeps up. No more: this needs no token."""
     if not services.settings.seal.enabled:
         return {"status": "ok", "record": None}
-    record = record_status(services.settings.state)
-    told = ("checkpoint_age_seconds", "lag_seconds")
+    record = record_health(services.settings.state)
     return {
-        "status": "degraded" if record["problem"] else "ok",
-        "record": {name: record[name] for name in told},
+        "status": "degraded" if record.problem else "ok",
+        "record": {
+            "checkpoint_age_seconds": record.checkpoint_age_seconds,
+            "lag_seconds": record.lag_seconds,
+        },
     }
 
 

@@ -66,11 +66,6 @@ def _sealer(document: Document) -> str:
     return f"process {document['pid']}" if document["pid"] else "none runs"
 
 
-def _behind(document: Document) -> str:
-    size, seconds = document["lag_bytes"], document["lag_seconds"]
-    return f"{size:,} bytes, {text.duration(int(seconds * 1_000_000))}" if size else "nothing"
-
-
 def _checkpoint(document: Document) -> str:
     return (
         f"{document['checkpoint_at']}, {document['size']:,} entries" if document["checkpoint_at"] else "none"
@@ -84,7 +79,7 @@ def _place(document: Any) -> str:
 _STATUS = [
     Column("sealer", _sealer),
     Column("checkpoint", _checkpoint),
-    Column("behind", _behind),
+    Column("behind", text.behind),
     Column("problem", lambda document: document["problem"] or "none", wrap=True),
 ]
 _HEADS = [

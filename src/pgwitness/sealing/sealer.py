@@ -81,7 +81,7 @@ class Sealer:
     def seal(self) -> Span | None:
         """Seal one span of the tape; None at its live end. Raises RecordBroken, OSError."""
         span = self._spans.next()
-        if span.empty and span.end >> 32 == self.sealed >> 32:
+        if span.empty and span.end == self.sealed:
             return None
         self._sync_tape(span)
         for session, frames in span.sessions.items():

@@ -65,23 +65,44 @@ def _show(path: Path, data: bytes) -> None:
         temporary.replace(path)
 
 
+class Health(msgspec.Struct):
+    """What anybody may know, and what is cheap to find out whatever the lag."""
+
+    checkpoint_age_seconds: float | None
+    lag_seconds: float
+    problem: str | None
+
+
+def record_health(state: Path) -> Health:
+    return _health(state, *_checkpoint(Layout(state / "record")), _report(state))
+
+
+def _health(state: Path, checkpoint: Checkpoint | None, problem: str | None, report: Report) -> Health:
+    waiting = first_time(state / "tape", checkpoint.tape if checkpoint else 0)
+    signed = checkpoint.time if checkpoint else None
+    return Health(
+        checkpoint_age_seconds=max(0.0, round(time.time() - signed.timestamp(), 3)) if signed else None,
+        lag_seconds=max(0.0, round((time.time_ns() - waiting) / 1e9, 3)) if waiting else 0.0,
+        problem=report.problem or problem,
+    )
+
+
 def record_status(state: Path) -> dict[str, Any]:
-    """``RecordStatus`` as a dictionary. Cheap enough to be asked every few seconds."""
+    """``RecordStatus`` as a dictionary. It counts what lies beyond the checkpoint: not for every request."""
     checkpoint, problem = _checkpoint(Layout(state / "record"))
     report = _report(state)
+    health = _health(state, checkpoint, problem, report)
     position = checkpoint.tape if checkpoint else 0
-    behind = bytes_after(state / "tape", position)
-    waiting = first_time(state / "tape", position) if behind else None
     signed = checkpoint.time if checkpoint else None
     status = RecordStatus(
         pid=holder(sealing_directory(state) / "lock"),
         size=checkpoint.size if checkpoint else 0,
         checkpoint_at=signed.isoformat(timespec="microseconds").replace("+00:00", "Z") if signed else None,
-        checkpoint_age_seconds=max(0.0, round(time.time() - signed.timestamp(), 3)) if signed else None,
+        checkpoint_age_seconds=health.checkpoint_age_seconds,
         position=position,
-        lag_bytes=behind,
-        lag_seconds=max(0.0, round((time.time_ns() - waiting) / 1e9, 3)) if waiting else 0.0,
-        problem=report.problem or problem,
+        lag_bytes=bytes_after(state / "tape", position),
+        lag_seconds=health.lag_seconds,
+        problem=health.problem,
         heads=report.heads,
     )
     document: dict[str, Any] = msgspec.to_builtins(status)
