@@ -51,6 +51,7 @@ clean: ## Remove the environment and all that was built
 # An editable install by maturin: the core in release mode, Python from src/. The extras hold all that the targets use.
 $(STAMP): pyproject.toml $(CORE)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing what is needed and compiling the core into $(VENV): some minutes, the first time.'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
