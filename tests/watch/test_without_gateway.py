@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgwitness import cli
+from pgwitness.api import metrics
 from pgwitness.api.services import open_services
 from pgwitness.catalog.findings import Found
 from pgwitness.config import Settings
@@ -22,6 +23,9 @@ def with_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services.catalog.connections.add("shop", {"host": "db", "database": "shop", "user": "app"}, actor="test")
     found = Found(key="route-superuser", kind="route", level="weakness", what="app is a superuser")
     services.catalog.findings.saw("shop", [found], gone=(), at=datetime.now(UTC))
+    figures = metrics.render(services).decode()
+    assert 'pgwitness_watch_findings{connection="shop",level="weakness"} 1.0' in figures
+    assert 'pgwitness_watch_findings{connection="shop",level="alarm"} 0.0' in figures
     services.close()
 
 

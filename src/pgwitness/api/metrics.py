@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 import pgwitness
 from pgwitness.api.services import Services
+from pgwitness.catalog.findings import LEVELS
 from pgwitness.index.status import index_status
 from pgwitness.sealing.status import record_status
 
@@ -32,6 +33,7 @@ class _Lookup(Collector):
             value=status["lag_seconds"],
         )
         yield from _record(self._services)
+        yield _around(self._services)
         if self._services.live is not None:
             yield GaugeMetricFamily(
                 "pgwitness_sessions_open", "Sessions that are open", value=len(self._services.live.list())
@@ -62,6 +64,20 @@ def _record(services: Services) -> Iterator[GaugeMetricFamily]:
     for head in status["heads"]:
         failing.add_metric([head["place"]], int(head["error"] is not None))
     yield failing
+
+
+def _around(services: Services) -> GaugeMetricFamily:
+    """An alarm here is worth waking somebody."""
+    gauge = GaugeMetricFamily(
+        "pgwitness_watch_findings",
+        "Findings of the watch that are there and not accepted",
+        labels=["connection", "level"],
+    )
+    counts = services.catalog.findings.counts()
+    for connection in services.catalog.connections.list():
+        for level in LEVELS:
+            gauge.add_metric([connection.name, level], counts.get(connection.name, {}).get(level, 0))
+    return gauge
 
 
 def render(services: Services) -> bytes:
