@@ -315,6 +315,7 @@ class Gateway:
             await self._sealing.stop()
         if self._lock is not None:
             self._lock.release()
+            self._lock = None
 
     async def _stop_services(self) -> None:
         if self._http is not None:
