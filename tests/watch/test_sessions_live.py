@@ -54,6 +54,7 @@ def test_a_session_around_the_gateway_is_found_named_and_gone_again(always: Watc
     assert past["gone_at"] is not None
 
 
+@on_one_version
 def test_recorded_sessions_are_not_reported_while_a_hundred_open_and_close(always: Watched) -> None:
     stop = threading.Event()
     opened = [0] * 10

@@ -212,11 +212,13 @@ def test_all_of_it_is_on_the_tape(on_demand: Watched) -> None:
     on_demand.look("session")
     opened = events(on_demand, "watch_opened")[before:]
     assert {event["connection"] for event in opened} == {"shop"}
-    asked = [event["sql"] for event in events(on_demand, "watch_asked") if event["pid"] == opened[0]["pid"]]
+    announced = [one for one in events(on_demand, "watch_asked") if one["pid"] == opened[0]["pid"]]
+    assert len(announced) < 8
+    asked = [sql for event in announced for sql in event["sql"]]
     assert any("FROM pg_stat_activity" in sql for sql in asked)
     assert len(asked) == len(set(asked))
     closed = events(on_demand, "watch_closed")
-    assert all(count > 0 for event in closed for count in event["asked"].values())
+    assert any(event["asked"].get(asked[0]) == 1 for event in closed)
     (told,) = (
         event for event in events(on_demand, "unrecorded_session") if event["application"] == "on tape"
     )
@@ -228,9 +230,8 @@ def test_all_of_it_is_on_the_tape(on_demand: Watched) -> None:
     ]
     assert changes == ["new", "gone"]
     # the server saw no question that the tape has not
-    texts = {event["sql"] for event in events(on_demand, "watch_asked")}
     logged = [
         one for one in on_demand.server.log_statements("pgwitness watch") if one.pid == opened[0]["pid"]
     ]
     assert logged
-    assert {entry.sql for entry in logged} <= texts
+    assert {entry.sql for entry in logged} <= set(asked)

@@ -59,6 +59,7 @@ class Counters(msgspec.Struct):
 
 async def read(look: Look, user: str, moment: str, position: int, report: Report) -> Counters | None:
     """None, and the report says why, if they cannot be read. Raises LookError."""
+    look.announce(INSTALLED, TRACKING)
     (found,) = await look.rows(INSTALLED)
     schema, database = found["schema"], found["database"]
     if schema is None:
@@ -72,9 +73,11 @@ async def read(look: Look, user: str, moment: str, position: int, report: Report
         report.limit("Statements are not counted: pg_stat_statements.track is none.")
     if tracking.get("pg_stat_statements.track_utility") == "off":
         report.limit("Only queries are counted, no other commands: pg_stat_statements.track_utility is off.")
+    about, counted = INFO.format(schema=schema), COUNTERS.format(schema=schema, user=literal(user))
+    look.announce(about, counted)
     try:
-        (info,) = await look.rows(INFO.format(schema=schema))
-        rows = await look.rows(COUNTERS.format(schema=schema, user=literal(user)))
+        (info,) = await look.rows(about)
+        rows = await look.rows(counted)
     except RefusedError as error:
         report.limit(f"pg_stat_statements cannot be read: {error}.")
         return None

@@ -74,6 +74,8 @@ _OUTSIDE: Final = ("pg_cron", "pgagent", "pg_net")
 async def look(look: Look, user: str, report: Report) -> None:
     """Raises LookError."""
     role = literal(user)
+    asked = (PRESENT, CALLABLE, SERVERS, LANGUAGES, TRIGGERS, POWERS, PRELOADED)
+    look.announce(*(text.format(user=role) for text in asked))
     await _powers(look, user, role, report)
     await _extensions(look, user, role, report)
     for row in await look.rows(SERVERS.format(user=role)):

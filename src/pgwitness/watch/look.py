@@ -119,11 +119,17 @@ class Look:
         look.pooled = settings["pid"] != str(look.pid)
         return look
 
+    def announce(self, *texts: str) -> None:
+        """Put what will be asked on the tape, in one event what goes together. Raises LookError."""
+        new = [text for text in texts if text not in self.asked]
+        if new:
+            self._note({"event": "watch_asked", "pid": self.pid, "address": self.address, "sql": new})
+            self.asked.update(dict.fromkeys(new, 0))
+
     async def rows(self, sql: str) -> list[Row]:
         """The answer to one question. Raises RefusedError, or LookError and then this look is over."""
-        if sql not in self.asked:
-            self._note({"event": "watch_asked", "pid": self.pid, "address": self.address, "sql": sql})
-        self.asked[sql] = self.asked.get(sql, 0) + 1
+        self.announce(sql)
+        self.asked[sql] += 1
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._upstream.stream.write(codec.query(sql))

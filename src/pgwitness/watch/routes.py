@@ -81,6 +81,7 @@ class Roles:
 
 async def look(look: Look, user: str, database: str, report: Report) -> None:
     """Raises LookError."""
+    look.announce(ROLES, MEMBERS, HERE, SETTINGS, CONNECT, HBA)
     roles = Roles(await look.rows(ROLES), await look.rows(MEMBERS))
     (here,) = await look.rows(HERE)
     settings = {str(row["name"]): row["setting"] for row in await look.rows(SETTINGS)}
