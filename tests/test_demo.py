@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import httpx
 import psycopg
 
 COMMAND = [sys.executable, "-m", "pgwitness", "demo"]
@@ -55,7 +56,10 @@ def test_keep_leaves_it_running() -> None:
             (dsn,) = re.findall(r"psql '([^']+)'", screen)
             with psycopg.connect(dsn) as connection:
                 assert connection.execute("SELECT count(*) FROM orders").fetchone() == (60_000,)
-            assert re.search(r"web\s+http://127\.0\.0\.1:\d+", screen)
+            assert re.search(r"API\s+http://127\.0\.0\.1:\d+", screen)
+            ((socket, url),) = re.findall(r"curl --unix-socket (\S+) (\S+)", screen)
+            with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as client:
+                assert client.get(url).json()["items"][0]["identity"] == "billing-agent"
         finally:
             demo.send_signal(signal.SIGTERM)
             demo.communicate(timeout=60)

@@ -72,7 +72,7 @@ def run(keep: bool = False) -> None:
         _prove(console, proof)
         _next_steps(console, state, statements[0]["session"])
         if keep:
-            _wait(console, ready["http"], dsn)
+            _wait(console, ready["http"], Path(ready["state"]), dsn)
 
 
 # the agent
@@ -189,8 +189,10 @@ def _verdict(statements: list[Statement]) -> Text:
         for early in statements:
             if early["sql"] == late["sql"] and early["seq"] < late["seq"]:
                 return Text(
-                    f"Statement {late['seq']} is the mistake: that of {early['seq']}, prepared once, "
-                    f"run with {_values(late)}. {late['rows']:,} rows, {late['transaction']['outcome']}.",
+                    f"Statement {late['seq']} is the mistake: the same text as statement {early['seq']}, "
+                    f"but with {_values(late)}. It changed {late['rows']:,} rows, and is "
+                    f"{late['transaction']['outcome']}; the agent spoke of 7, statement {early['seq']} "
+                    f"changed {early['rows']:,}.",
                     style="red",
                 )
     return Text()
@@ -227,9 +229,13 @@ def _next_steps(console: Console, state: Path, session: str) -> None:
         console.print(f"  {command}", soft_wrap=True, highlight=False)
 
 
-def _wait(console: Console, web: str, dsn: str) -> None:
+def _wait(console: Console, api: str, state: Path, dsn: str) -> None:
     """Until Ctrl-C or SIGTERM."""
-    console.print(f"\nweb     {web}\nconnect psql '{dsn}'\n[dim]Ctrl-C ends it.[/dim]", soft_wrap=True)
+    curl = f"curl --unix-socket {state / 'admin.sock'} http://localhost/api/v1/sessions"
+    console.print(
+        f"\nAPI     {api}, here without a token: {curl}\nconnect psql '{dsn}'\n[dim]Ctrl-C ends it.[/dim]",
+        soft_wrap=True,
+    )
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: None)
     signal.pause()
