@@ -89,6 +89,14 @@ def test_from_registration_to_a_token(pgwitness: Pgwitness) -> None:
     ]
 
 
+def test_an_admin_token_of_a_service_is_pointed_out(pgwitness: Pgwitness) -> None:
+    pgwitness("identity", "add", "agent")
+    pgwitness("identity", "add", "alice", "--kind", "human")
+    assert "agent is a service" in pgwitness("token", "issue", "agent", "--role", "admin").err
+    assert "service" not in pgwitness("token", "issue", "agent").err
+    assert "service" not in pgwitness("token", "issue", "alice", "--role", "admin").err
+
+
 def test_passwords_come_from_where_nobody_sees_them(pgwitness: Pgwitness, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("hunter2\r\nnot this\n")

@@ -60,6 +60,7 @@ def build(command: str | None = None) -> typer.Typer:
         name="pgwitness",
         help=_HELP,
         no_args_is_help=True,
+        add_completion=False,  # it would load every command for each Tab
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -85,6 +86,9 @@ def _fill_paragraphs(command: Any) -> None:
     """Lines of a docstring end where the code's lines do; a terminal's are another matter."""
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
     for each in getattr(command, "commands", {}).values():
         _fill_paragraphs(each)
 

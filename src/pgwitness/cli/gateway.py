@@ -36,11 +36,19 @@ def register(app: typer.Typer) -> None:
 def gateway(
     state: Annotated[Path | None, typer.Option(help="Directory of everything that pgwitness keeps.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address for PostgreSQL clients.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port for PostgreSQL clients; 0 picks a free one.")] = None,
-    tunnel_port: Annotated[int | None, typer.Option(help="Port for connectors; 0 picks a free one.")] = None,
-    http_host: Annotated[str | None, typer.Option(help="Address of the API.")] = None,
-    http_port: Annotated[int | None, typer.Option(help="Port of the API; 0 picks a free one.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address for PostgreSQL clients and connectors. Default 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port for PostgreSQL clients; 0 picks a free one. Default 7432.")
+    ] = None,
+    tunnel_port: Annotated[
+        int | None, typer.Option(help="Port for connectors; 0 picks a free one. Default 7433.")
+    ] = None,
+    http_host: Annotated[str | None, typer.Option(help="Address of the API. Default 127.0.0.1.")] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="Port of the API; 0 picks a free one. Default 7480.")
+    ] = None,
 ) -> None:
     settings = load(
         config,

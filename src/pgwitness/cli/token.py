@@ -53,8 +53,14 @@ def issue(
         "role": role.value,
         "on_behalf_of": on_behalf_of,
     }
+    from pgwitness.api.client import path
+
     with client(state, config) as api:
         issued = api.post("/tokens", body)
+        if role is Role.admin and api.get(path("identities", identity))["kind"] == "service":
+            note(
+                f"{identity} is a service: with this token it can end sessions, erase them and issue tokens."
+            )
     if format is not Format.table:
         detail(issued, _COLUMNS, format)
         return

@@ -264,5 +264,6 @@ def _not_granted(identity: str, connection: str) -> PermissionDenied:
     """The same whether the connection exists or not."""
     return PermissionDenied(
         f'identity "{identity}" may not use connection "{connection}"',
-        hint=f"an administrator can allow it: pgwitness identity grant {identity} --connections NAME",
+        hint="the database that a client names is the connection; an administrator can allow one: "
+        f"pgwitness identity grant {identity} --connections NAME",
     )
