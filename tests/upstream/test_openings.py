@@ -101,4 +101,5 @@ def test_only_so_many_are_kept(clock: Clock) -> None:
     for pid in range(5):
         dial(openings, clock, pid)
     assert len(openings) == 3
+    assert openings.overflowed
     assert [judge(openings, pid, None) for pid in range(5)] == ["foreign"] * 2 + ["ours"] * 3

@@ -54,6 +54,8 @@ class Openings:
         self._given_up: OrderedDict[Opening, None] = OrderedDict()
         self._opened: OrderedDict[Opening, None] = OrderedDict()
         self._by_pid: dict[int, list[Opening]] = {}
+        self.overflowed = False
+        """Some were forgotten that may still be there."""
 
     def __len__(self) -> int:
         return len(self._opened)
@@ -119,6 +121,7 @@ class Openings:
         self._opened[opening] = None
         self._by_pid.setdefault(pid, []).append(opening)
         if len(self._opened) > self._kept:
+            self.overflowed = True
             self._remove(next(iter(self._opened)))
 
     def _remove(self, opening: Opening) -> None:

@@ -32,6 +32,8 @@ class Tools:
     record: Record
     recorded: Recorded
     worker: Callable[[], int]
+    since: float = field(default_factory=time.time)
+    """When this gateway began: what is opened since then, ``openings`` knows."""
 
 
 @dataclass(slots=True)
@@ -131,6 +133,8 @@ class Place:
         if backend.started is None or backend.id in self._strangers:
             return "foreign"
         began = backend.started - ahead - time.monotonic() + time.time()
+        if began > self._tools.since + SLACK_SECONDS and not self._tools.openings.overflowed:
+            return "foreign"
         recorded = await self._tools.recorded(backend.pid, began)
         if recorded:
             self._suspects.ours(backend)
