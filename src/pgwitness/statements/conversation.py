@@ -309,7 +309,12 @@ class Conversation:
     def _query_failed(self, request: Request, fields: ErrorFields, at: int) -> None:
         run = self.runs.running(request)
         parts = request.parts
-        if request.index == 0 and parts and len(parts) > 1 and _beyond_first(request.sql, parts[0], fields):
+        if (
+            request.index == 0
+            and parts
+            and len(parts) > 1
+            and unanswered.beyond_first(request.sql, parts[0], fields)
+        ):
             # The server's grammar refused the whole message, so none of it ran.
             run.sql, run.whole = request.sql, True
             request.parts = [request.sql]
@@ -400,11 +405,3 @@ def _event(name: str, fields: ErrorFields) -> dict[str, Any]:
         "message": fields.message,
         "detail": fields.detail,
     }
-
-
-def _beyond_first(whole: str, first: str, fields: ErrorFields) -> bool:
-    """A syntax error that the server found behind the first statement, before it ran any."""
-    position = fields.fields.get("P", "")
-    if fields.sqlstate != "42601" or not position.isdecimal():
-        return False
-    return int(position) > whole.find(first) + len(first)

@@ -20,6 +20,7 @@ from pgwitness.statements.state import (
     Run,
 )
 from pgwitness.statements.transactions import IMMEDIATE
+from pgwitness.wire.codec import ErrorFields
 
 MAX_HELD, MAX_NAMES = 64 << 20, 10_000
 """A client that errs and then never says Sync can make a reader hold no more bytes and names than these."""
@@ -160,3 +161,11 @@ class _Fate:
     def _end(self, outcome: Outcome, when: str) -> None:
         self._transactions.abandon(outcome, f"the session ended {when} ({self._reason})")
         self._known = self._failed = self._block = False
+
+
+def beyond_first(whole: str, first: str, fields: ErrorFields) -> bool:
+    """A syntax error that the server found behind the first statement, before it ran any."""
+    position = fields.fields.get("P", "")
+    if fields.sqlstate != "42601" or not position.isdecimal():
+        return False
+    return int(position) > whole.find(first) + len(first)
