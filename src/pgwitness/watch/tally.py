@@ -29,7 +29,8 @@ REMEMBERED: Final = 1000
 """Statements of one open session that may count late."""
 _MAY_COUNT: Final = {"23", "40", "57", "08", "P0", "55", "53", "58", "XX", "25"}
 """Classes of errors that may come after the server has counted the statement: at its transaction's end."""
-_SLACK: Final = timedelta(seconds=2)
+_SLACK: Final = timedelta(milliseconds=250)
+"""The server may count a moment after it has answered."""
 
 Bucket = tuple[str, str]
 """(database, shape)"""

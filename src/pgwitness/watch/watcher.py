@@ -21,18 +21,16 @@ import msgspec
 
 from pgwitness.catalog.findings import Change, Finding, Findings, Found, Kind
 from pgwitness.catalog.models import ANY, Connection
-from pgwitness.watch import counters, features, routes, sessions
+from pgwitness.watch import counters, differences, features, routes, sessions
 from pgwitness.watch.compare import Comparison, Question
 from pgwitness.watch.look import LookError
 from pgwitness.watch.place import Place, Tools
-from pgwitness.watch.report import Report, key
+from pgwitness.watch.report import Report
 from pgwitness.watch.sessions import Backend, Scope
 
 REWRITTEN_SECONDS: Final = 30.0
 """How stale ``last_seen`` of a session that stays may be."""
 COMPARE_SECONDS: Final = 180.0
-LARGEST: Final = 50
-"""Statements that one comparison reports by themselves."""
 
 
 _NOUNS: Final = {"route": "ways in", "feature": "features of the server", "statements": "counters"}
@@ -272,86 +270,13 @@ class Watcher:
 
     async def _differences(self, comparison: Comparison, report: Report) -> None:
         stored = await asyncio.to_thread(self._means.findings.list, self.connection.name, past=True)
-        known = {one.key: one for one in stored if one.kind == "statements"}
-        for one in comparison.unrecorded[:LARGEST]:
-            name = key("statements", "calls", one.database, one.shape)
-            calls, rows, since = _sum(known.get(name), one.calls, one.rows, comparison.since)
-            report.add(
-                Found(
-                    key=name,
-                    kind="statements",
-                    level="alarm",
-                    what=f"{calls} calls that the server counted in {one.database} are not in the record: "
-                    f"{one.query}",
-                    details=_details(one.database, one.query, calls, rows, since, comparison.until),
-                )
-            )
-        for one in comparison.more_rows[:LARGEST]:
-            name = key("statements", "rows", one.database, one.shape)
-            calls, rows, since = _sum(known.get(name), 0, one.rows, comparison.since)
-            report.add(
-                Found(
-                    key=name,
-                    kind="statements",
-                    level="weakness",
-                    what=f"the server counts {rows} more rows than the record in {one.database}: {one.query}",
-                    details=_details(one.database, one.query, calls, rows, since, comparison.until),
-                )
-            )
-        _lost(comparison, known, report)
+        differences.describe(comparison, {one.key: one for one in stored}, report)
 
     async def _keep(self, found: list[Found], gone: tuple[Kind, ...], unseen: Collection[str] = ()) -> None:
         saw = partial(self._means.findings.saw, gone=gone, unseen=unseen, at=datetime.now(UTC))
         changes = await asyncio.to_thread(saw, self.connection.name, found)
         for change, finding in changes:
             self._means.note(_event(change, finding))
-
-
-def _lost(comparison: Comparison, known: dict[str, Finding], report: Report) -> None:
-    """Counters that were taken away, and with them what they counted."""
-    if comparison.reset is not None:
-        cause = "the server was started anew" if comparison.restarted else "somebody reset them"
-        report.add(
-            Found(
-                key=key("statements", "reset", comparison.reset),
-                kind="statements",
-                level="note" if comparison.restarted else "weakness",
-                what=f"the server's counters begin anew at {comparison.reset} ({cause}): what ran from "
-                f"{comparison.since} until then cannot be compared",
-                details={"reset": comparison.reset, "since": comparison.since},
-            )
-        )
-    if comparison.removed:
-        name = key("statements", "removed")
-        removed, _, since = _sum(known.get(name), comparison.removed, 0, comparison.since)
-        report.add(
-            Found(
-                key=name,
-                kind="statements",
-                level="weakness",
-                what=f"the counters of {removed} statements were removed one by one",
-                details={"calls": removed, "rows": 0, "since": since, "until": comparison.until},
-            )
-        )
-
-
-def _sum(known: Finding | None, calls: int, rows: int, since: str) -> tuple[int, int, str]:
-    """With what was found before."""
-    if known is None:
-        return calls, rows, since
-    details = known.details
-    return details["calls"] + calls, details["rows"] + rows, details["since"]
-
-
-def _details(database: str, query: str, calls: int, rows: int, since: str, until: str) -> dict[str, Any]:
-    return {
-        "database": database,
-        "query": query,
-        "calls": calls,
-        "rows": rows,
-        "since": since,
-        "until": until,
-    }
 
 
 def _event(change: Change, finding: Finding) -> dict[str, Any]:
