@@ -14,6 +14,9 @@ use crate::stream::Io;
 use crate::tape::Session;
 
 const SCRATCH: usize = 128 * 1024;
+/// What one direction may pass on before the other sessions of its relay thread have their turn: with both ends always ready, a
+/// bulk transfer would otherwise hold them up for tens of milliseconds.
+const TURN: usize = 2 * SCRATCH;
 
 thread_local! {
     /// All sessions of a relay thread read into this buffer, one after the other.
@@ -74,7 +77,12 @@ impl Pump {
         tape: Option<&Session>,
         mut record: impl FnMut(&mut Framer, &[u8]) -> Result<Recorded, Broken>,
     ) -> Poll<Result<(), Broken>> {
+        let mut passed = 0;
         loop {
+            if passed >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             ready!(self.poll_forward(cx, to.as_deref_mut(), tape))?;
             if self.ended {
                 if let Some(to) = to {
@@ -90,6 +98,7 @@ impl Pump {
                     self.ended = true;
                     return Poll::Ready(Ok(()));
                 }
+                passed += n;
                 let arrived = &scratch[..self.carried + n];
                 // The promise: recorded here, forwarded below. The two must not change places.
                 let before = self.framer;
