@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from pgwitness.config import WatchSettings
 from pgwitness.embedded import Cluster, free_port, unprivileged, wheel_programs
 from pgwitness.sealing.status import record_status
 from support.connectors import Connector
@@ -171,7 +172,12 @@ server_idle_timeout = 5
 def pgwitness(cluster: Cluster, durability: str) -> Iterator[dict[str, Route]]:
     """A gateway with default settings, ``durability`` aside: its routes by what they record of results."""
     with tempfile.TemporaryDirectory(prefix="pgw-bench-") as state:
-        gateway = Gateway(Path(state), environment={"PGWITNESS_TAPE__DURABILITY": durability})
+        # The test suite's gateways do not watch by themselves; one with default settings does.
+        settings = {
+            "PGWITNESS_TAPE__DURABILITY": durability,
+            "PGWITNESS_WATCH__INTERVAL_SECONDS": str(WatchSettings().interval_seconds),
+        }
+        gateway = Gateway(Path(state), environment=settings)
         try:
             gateway.start()
             gateway.environment["PGW_BENCH_PASSWORD"] = PASSWORD

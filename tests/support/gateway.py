@@ -32,7 +32,7 @@ class Gateway:
         self.environment = {**os.environ, **(environment or {})}
         self.environment.pop("PGWITNESS_URL", None)
         self.environment |= {"PGWITNESS_STATE": str(state), "PGW_TEST_PASSWORD": PASSWORD}
-        # Tests count backends and read the server's log: the watch looks on demand there, unless it is asked for.
+        # Tests count backends and read the server's log, so the watch looks on demand there.
         self.environment.setdefault("PGWITNESS_WATCH__INTERVAL_SECONDS", "0")
         self.host = "127.0.0.1"
         self.port = 0
