@@ -26,15 +26,24 @@ def openings(clock: Clock) -> Openings:
     return Openings(clock)
 
 
-def to(user: str = "app", host: str = "a") -> Connection:
+def to(user: str = "app", host: str = "a", connector: str | None = None) -> Connection:
     return Connection(
-        id="1", name="shop", host=host, port="1", database="shop", user=user, created_at=datetime.now(UTC)
+        id="1",
+        name="shop",
+        host=host,
+        port="1",
+        database="shop",
+        user=user,
+        connectors=(connector,) if connector else (),
+        created_at=datetime.now(UTC),
     )
 
 
-def dial(openings: Openings, clock: Clock, pid: int, address: str = "a:1", seconds: float = 0.5) -> None:
-    with openings.dialling(to(), "shop") as opening:
-        clock.now += seconds
+def dial(
+    openings: Openings, clock: Clock, pid: int, address: str = "a:1", connector: str | None = None
+) -> None:
+    with openings.dialling(to(connector=connector), "shop") as opening:
+        clock.now += 0.5
         opening.opened(pid, address)
 
 
@@ -92,8 +101,18 @@ def test_what_is_not_listed_any_more_is_forgotten(openings: Openings, clock: Clo
     looked = clock.now + 1
     clock.now += 2
     dial(openings, clock, 10)
-    openings.forget("a:1", looked, {8})
+    openings.forget("a:1", (), looked, {8})
     assert [judge(openings, pid, None) for pid in (7, 8, 9, 10)] == ["foreign", "ours", "ours", "ours"]
+
+
+def test_one_address_beside_two_connectors_is_two_servers(openings: Openings, clock: Clock) -> None:
+    for pid, connector in ((7, "east"), (8, "west")):
+        dial(openings, clock, pid, connector=connector)
+    clock.now += 1
+    openings.forget("a:1", ("east",), clock.now, {7})
+    assert judge(openings, 8, None) == "ours"
+    openings.forget("a:1", ("west",), clock.now, set())
+    assert judge(openings, 8, None) == "foreign"
 
 
 def test_only_so_many_are_kept(clock: Clock) -> None:

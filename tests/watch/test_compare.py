@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pgwitness.watch.compare import Comparison, compare
+import json
+from datetime import datetime
+
+import pytest
+from sqlalchemy import create_engine
+
+from pgwitness.index import tables
+from pgwitness.watch.compare import Comparison, Question, _route, compare
 from pgwitness.watch.counters import Counter, Counters, pack, unpack
 from pgwitness.watch.tally import Tally
 
@@ -102,3 +109,36 @@ def test_a_baseline_survives_being_kept() -> None:
     kept = counters((UPDATE, 5, 50))
     assert unpack(pack(kept)) == kept
     assert unpack(b"of another version") is None
+
+
+@pytest.mark.parametrize(
+    ("connectors", "found"), [((), {"shop", "direct"}), (("east", "spare"), {"shop", "beside-east"})]
+)
+def test_one_address_beside_two_connectors_is_two_servers(
+    connectors: tuple[str, ...], found: set[str]
+) -> None:
+    """What was sent to the one explains nothing at the other."""
+    engine = create_engine("sqlite://")
+    tables.metadata.create_all(engine, tables=[tables.sessions])
+    now = counters()
+    question = Question("", "app", ["shop"], now, now, 0, connectors)
+    since = datetime.fromisoformat(now.moment)
+    with engine.connect() as connection:
+        for number, by in enumerate((None, "east", "west")):
+            header = {"upstream": {"address": now.address, "connector": by}}
+            connection.execute(
+                tables.sessions.insert().values(
+                    number=number,
+                    id=str(number),
+                    connection=f"beside-{by}" if by else "direct",
+                    user="app",
+                    header=json.dumps(header),
+                    started="2026-11-22T12:00:01.000000Z",
+                    last_activity="2026-11-22T12:00:01.000000Z",
+                    **dict.fromkeys(
+                        ("statements", "errors", "rows_written", "first_position", "last_position"), 0
+                    ),
+                )
+            )
+        assert set(_route(connection, question, since).connections) == found
+    engine.dispose()

@@ -34,6 +34,8 @@ class Opening:
     database: str
     addresses: frozenset[Address]
     """As registered: where it may lead to."""
+    connectors: frozenset[str]
+    """Who may have dialled; none: the gateway. ``localhost`` beside each of two is two servers."""
     began: float
     ended: float | None = None
     pid: int | None = None
@@ -64,7 +66,9 @@ class Openings:
     def dialling(self, connection: Connection, database: str) -> Iterator[Opening]:
         """Around one dial, whatever comes of it."""
         addresses = frozenset(connection.addresses)
-        opening = Opening(connection.user, database, addresses, self._clock())
+        opening = Opening(
+            connection.user, database, addresses, frozenset(connection.connectors), self._clock()
+        )
         self._under_way.add(opening)
         try:
             yield opening
@@ -103,13 +107,17 @@ class Openings:
             return "maybe"
         return "foreign"
 
-    def forget(self, address: str, before: float, listed: Collection[int]) -> None:
-        """The server at ``address`` listed its backends after the moment ``before``: what we had opened there
-        by then and it did not list has ended."""
+    def forget(
+        self, address: str, connectors: Collection[str], before: float, listed: Collection[int]
+    ) -> None:
+        """The server at ``address``, as these connectors reach it, listed its backends after the moment
+        ``before``: what we had opened there by then and it did not list has ended."""
+        by = frozenset(connectors)
         ended = [
             opening
             for opening in self._opened
             if opening.address == address
+            and opening.connectors == by
             and opening.pid not in listed
             and opening.ended is not None
             and opening.ended < before

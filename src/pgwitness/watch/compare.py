@@ -41,6 +41,8 @@ class Question(msgspec.Struct):
     now: Counters
     last: int
     """The tape's position just after the counters were read."""
+    connectors: tuple[str, ...] = ()
+    """Through whom the server was reached: its address is what they call it."""
 
 
 class Difference(msgspec.Struct):
@@ -201,6 +203,7 @@ def _once(reader: IndexReader, question: Question) -> Comparison:
 def _route(connection: Connection, question: Question, since: datetime) -> Route:
     """Also by connections that go there under another name, or that were removed meanwhile."""
     session = tables.sessions.c
+    connector = func.json_extract(session.header, "$.upstream.connector")
     names = connection.scalars(
         select(session.connection)
         .distinct()
@@ -208,6 +211,7 @@ def _route(connection: Connection, question: Question, since: datetime) -> Route
             session.user == question.user,
             session.last_activity >= since.strftime("%Y-%m-%dT%H:%M:%S"),
             func.json_extract(session.header, "$.upstream.address") == question.now.address,
+            connector.in_(question.connectors) if question.connectors else connector.is_(None),
         )
     )
     return Route(question.user, tuple({*question.connections, *names}))

@@ -125,7 +125,8 @@ class Place:
             elif verdict == "maybe":
                 doubtful.append(one)
         self._strangers.intersection_update(backend.id for backend in listed)
-        self._tools.openings.forget(look.address, before, {int(row["pid"] or 0) for row in rows})
+        pids = {int(row["pid"] or 0) for row in rows}
+        self._tools.openings.forget(look.address, self._through.connectors, before, pids)
         return Live(listed, foreign, doubtful, boot)
 
     async def _by_record(self, backend: Backend, ahead: float) -> Verdict:

@@ -264,7 +264,8 @@ class Watcher:
     async def _ask(self, before: counters.Counters, now: counters.Counters) -> Comparison:
         user = self.connection.user
         names = {self.connection.name, *self._means.connections(user, self.boot)}
-        question = Question(str(self._means.state), user, sorted(names), before, now, self._means.position())
+        position, connectors = self._means.position(), self.through.connectors
+        question = Question(str(self._means.state), user, sorted(names), before, now, position, connectors)
         async with self._means.comparing:
             return await _compare_apart(question)
 
