@@ -14,9 +14,10 @@ What it checks, as docs/record-format.md specifies it:
   4. the entries are one session's chain, without a hole, from its start to its end;
   5. every chunk is the one that its entry names (SHA-256);
   6. every chunk opens with the session's secret, and the frames beside it are those committed to (HMAC).
-What it cannot check: that statements.jsonl and statements.html say what the frames say; `pgwitness verify
---bundle` can. Here each statement's text is looked for in what the client sent, and the result says how many
-were found: those with a password, which is taken out, and those that the driver wrote in pieces are not.
+What it cannot check: that session.json, statements.jsonl and statements.html say what the frames say;
+`pgwitness verify --bundle` can, and the result names them as not proven. Here each statement's text is looked
+for in what the client sent, and the result says how many were found: those with a password, which is taken
+out, and those that the driver wrote in pieces are not.
 """
 
 import base64
@@ -91,6 +92,9 @@ def in_tree(leaf, index, size, root, proof):
     return last == 0 and hashed == root
 
 
+READABLE = {"session.json", "statements.jsonl", "statements.html"}
+
+
 def check_files(bundle, about):
     names = bundle.namelist()
     need(len(set(names)) == len(names), "two files of the bundle have one name")
@@ -111,10 +115,9 @@ def check_chain(entries, session):
         entry = json.loads(data)
         need(entry["v"] == 1, f"entry {index} is of a version that this script does not know")
         if entry["type"] == "event":
-            need(
-                ended and entry["event"] == "session_erased", f"entry {index} does not belong to the session"
-            )
-            erased = True
+            erased = ended and entry["event"] == "session_erased"
+            erased = erased and json.loads(entry["payload"])["session"] == session
+            need(erased, f"entry {index} does not belong to the session")
             continue
         need(entry["session"] == session, f"entry {index} is of another session")
         need(not ended, f"entry {index} is behind the session's end")
@@ -132,6 +135,18 @@ def check_chain(entries, session):
         place, previous = place + 1, sha256(b"\x00" + data).hex()
     need(place > 0, "there is no entry of the session")
     return ended, erased
+
+
+def check_members(about, chunks, erased):
+    """Nothing in the bundle that is not looked at but what this script says it cannot check."""
+    known = {"checkpoint", "verifier", "README.txt", "secret.age"}
+    known |= {f"entries/{number:06}" for number in range(len(about["entries"]))}
+    if not erased:
+        known |= {f"chunks/{entry['n']:06}" for entry in chunks}
+    if about["secret"] is not None and not erased:
+        known |= READABLE | {f"frames/{entry['n']:06}" for entry in chunks}
+    strangers = sorted(set(about["files"]) - known)
+    need(not strangers, f"nothing in the bundle proves what {', '.join(strangers)} say")
 
 
 def check_chunk(bundle, entry, secret):
@@ -193,10 +208,12 @@ def verify(path, verifier):
             need(held, f"entries/{number:06} is not in the log that was signed")
             entries.append((proven["index"], data))
         ended, erased = check_chain(entries, about["session"])
-        secret = bytes.fromhex(about["secret"]) if about["secret"] else None
+        secret = None if about["secret"] is None else bytes.fromhex(about["secret"])
+        need(secret is None or len(secret) == 32, "bundle.json: the session's secret is none")
         chunks = [
             entry for entry in map(json.loads, (data for _, data in entries)) if entry["type"] == "chunk"
         ]
+        check_members(about, chunks, erased)
         plain = [] if erased else [check_chunk(bundle, entry, secret) for entry in chunks]
         sent = b"".join(piece for one in plain if one is not None for piece in client_bytes(one))
         statements, found = look_for_statements(bundle, sent)
@@ -208,6 +225,7 @@ def verify(path, verifier):
     print(f"chunks      {len(plain)} as sealed" + (" (erased since)" if erased else ""))
     if secret is not None:
         print(f"statements  {found} of {statements} texts are literally in what the client sent")
+        print(f"not proven  {', '.join(sorted(READABLE & set(about['files'])))}")
     print("Sound.")
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from pgwitness.errors import NotFoundError
 from pgwitness.record.bundle import open_bundle, session_frames, write_bundle
-from pgwitness.record.chunks import Frame
+from pgwitness.record.chunks import Frame, join, split
 from pgwitness.record.keys import read_verifiers
 from pgwitness.record.log_reader import LogReader
 from pgwitness.record.notes import Verifier
@@ -248,6 +248,85 @@ def test_statements_that_the_frames_do_not_say(bundle: Path, keys: list[Verifier
     other = verify_bundle(bundle, verifiers=keys, derive=derive, software="pgwitness 99")
     assert other.result == "sound"
     assert "is not as pgwitness 99 writes it" in other.remarks[-1].text
+    last = other.steps[-1]
+    assert (last.name, last.outcome, last.detail) == (
+        "statements",
+        "skipped",
+        "not proven: statements.jsonl",
+    )
+
+
+def _forged(members: Members) -> None:
+    """Other frames, and statements that follow from them."""
+    frames: list[Frame] = []
+    for name in sorted(name for name in members if name.startswith("frames/")):
+        other = [(*frame[:5], b"FORGED") for frame in split(bytes(16), members[name])]
+        members[name] = join(other)
+        frames += other
+    members.update(derive(iter(frames)))
+
+
+def _told(members: Members) -> None:
+    """No frames at all, and statements that follow from nothing."""
+    for name in [name for name in members if name.startswith("frames/")]:
+        del members[name]
+    members["statements.jsonl"] = b'{"sql":"FORGED"}\n'
+
+
+def _added(members: Members) -> None:
+    members["summary.html"] = b"FORGED"
+
+
+@pytest.mark.parametrize(
+    "secret, make, file",
+    [
+        ("", _forged, "bundle.json"),
+        ("zz", _forged, "bundle.json"),
+        ("00", _forged, "bundle.json"),
+        (None, _forged, "frames/000001"),
+        (None, _told, "statements.jsonl"),
+        (..., _added, "summary.html"),
+    ],
+)
+def test_a_story_that_nothing_proves_is_not_sound(
+    bundle: Path, keys: list[Verifier], secret: object, make: Callable[[Members], None], file: str
+) -> None:
+    """Whoever passes a bundle on can write hashes into it; only what follows from the chunks is proven."""
+
+    def forge(members: Members) -> None:
+        make(members)
+        if secret is not ...:
+            _about(secret=secret)(members)
+
+    repack(bundle, forge, honest=True)
+    assert check(bundle, keys).problems[0].file == file
+    code, said = script(bundle)
+    assert (code, said.startswith("BROKEN: ")) == (1, True), said
+
+
+def test_the_erasure_of_another_session_opens_no_door(tmp_path: Path) -> None:
+    sealing = make_record(tmp_path / "record", 3)
+    session, other = sealing.session(3), sealing.session(3)
+    sealing.event("session_erased", session=str(uuid.UUID(bytes=other)), by="anna", reason="a request")
+    sealing.commit()
+    path = export(sealing, session, tmp_path / "bundle.zip")
+    log = LogReader(sealing.layout)
+    foreign = export(sealing, other, tmp_path / "foreign.zip", secret=False)
+    with zipfile.ZipFile(foreign) as archive:
+        proven = json.loads(archive.read("bundle.json"))["entries"][-1]
+        event = archive.read(sorted(name for name in archive.namelist() if name.startswith("entries/"))[-1])
+    assert log.size > proven["index"]
+
+    def forge(members: Members) -> None:
+        about = json.loads(members["bundle.json"])
+        members[f"entries/{len(about['entries']):06}"] = event
+        members["chunks/000001"] = members["frames/000001"] = b"FORGED"
+        _about(entries=[*about["entries"], proven])(members)
+
+    repack(path, forge, honest=True)
+    assert check(path, read_verifiers(sealing.layout.verifier)).result == "broken"
+    code, said = script(path)
+    assert (code, said.startswith("BROKEN: ")) == (1, True), said
 
 
 def test_what_does_not_belong_and_what_is_no_bundle(

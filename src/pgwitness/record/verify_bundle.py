@@ -7,7 +7,7 @@ from pathlib import Path
 from pgwitness.errors import RecordBroken
 from pgwitness.record.bundle import CHECKPOINT, INDEX, VERIFIER, BundleReader, open_bundle
 from pgwitness.record.checkpoint import Checkpoint, parse_checkpoint
-from pgwitness.record.chunks import Frame, Keys, load, outline, split
+from pgwitness.record.chunks import SECRET_BYTES, Frame, Keys, load, outline, split
 from pgwitness.record.entries import Chunk, decode, session_bytes
 from pgwitness.record.merkle import inclusion_holds, leaf_hash
 from pgwitness.record.notes import Verifier, parse_verifiers
@@ -17,6 +17,9 @@ from pgwitness.record.verify_chains import ChainCheck
 
 Derive = Callable[[Iterator[Frame]], Mapping[str, bytes]]
 """The session's frames to the members that people read, as the exporter made them."""
+
+_ABOUT = frozenset({CHECKPOINT, VERIFIER, "README.txt", "secret.age"})
+"""Members that say nothing of what the session did."""
 
 
 def verify_bundle(
@@ -64,8 +67,8 @@ class _Check:
             self._heads(heads, checkpoint, verifiers)
         self._chain()
         self._chunks()
-        self._contents()
-        self._derived(derive, software)
+        opened = self._contents()
+        self._derived(derive, software, opened)
 
     def _members(self) -> None:
         """The bundle itself: complete, nothing damaged, nothing slipped in."""
@@ -174,12 +177,17 @@ class _Check:
                 found.broken(str(error), file=name, entry=index, session=entry.session)
         found.end(f"{count:,} chunks")
 
-    def _contents(self) -> None:
+    def _contents(self) -> bool:
+        """Whether the frames are in the bundle, and are proven."""
         found = self._report.step("contents")
+        if self._bundle.index.secret is None:
+            found.skip("the session's secret is not in the bundle: who has it can open the chunks")
+            return False
         secret = _secret(self._bundle.index.secret)
         if secret is None:
-            found.skip("the session's secret is not in the bundle: who has it can open the chunks")
-            return
+            found.broken("the session's secret is none", file=INDEX)
+            found.end("nothing can be opened")
+            return False
         keys = Keys.of(secret)
         count = 0
         for index, entry in self._chunk_entries():
@@ -189,23 +197,41 @@ class _Check:
                 count += entry.frames
             except RecordBroken as error:
                 found.broken(str(error), file=name, entry=index, session=entry.session)
-        found.end(f"{count:,} frames, each as committed to")
+        return found.end(f"{count:,} frames, each as committed to")
 
-    def _derived(self, derive: Derive | None, software: str) -> None:
+    def _derived(self, derive: Derive | None, software: str, opened: bool) -> None:
+        """What people read must follow from proven frames: nothing else in the bundle may tell a story."""
         found = self._report.step("statements")
-        if derive is None or self._bundle.index.secret is None or self._report.result == "broken":
+        if self._report.result == "broken" or (opened and derive is None):
             found.skip("not derived again" if derive else "nothing here derives them")
             return
-        derived = derive(self._frames())
+        derived = derive(self._frames()) if derive and opened else {}
+        for name in sorted(set(self._bundle.index.files) - self._proven() - set(derived)):
+            found.broken("nothing in the bundle proves what it says", file=name)
+        differing = []
         for name, data in derived.items():
             if name in self._bundle.names and self._bundle.read(name) == data:
                 continue
+            differing.append(name)
             if self._bundle.index.software == software:
                 found.broken("it is not what the frames say", file=name)
             else:
                 text = f"{name} is not as {software} writes it; {self._bundle.index.software} wrote it"
-                self._report.remark("statements", text)
-        found.end(f"{', '.join(derived)}: as derived from the frames")
+                self._report.remark("statements", f"{text}: it is not proven, only frames/ is")
+        if found.problems:
+            found.end("not what the frames say")
+        elif differing or not derived:
+            found.skip(f"not proven: {', '.join(differing)}" if differing else "there are none")
+        else:
+            found.end(f"{', '.join(derived)}: as derived from the frames")
+
+    def _proven(self) -> set[str]:
+        """Members that the steps before have looked at."""
+        proven = _ABOUT | {f"entries/{number:06}" for number in range(len(self._bundle.index.entries))}
+        for _, entry in self._chunk_entries():
+            proven |= {f"chunks/{entry.n:06}"} if not self._erased else set()
+            proven |= {f"frames/{entry.n:06}"} if self._bundle.index.secret is not None else set()
+        return proven
 
     def _frames(self) -> Iterator[Frame]:
         session = session_bytes(self._bundle.index.session)
@@ -224,8 +250,9 @@ def _check_plain(bundle: BundleReader, entry: Chunk, keys: Keys) -> None:
         raise RecordBroken("its frames are others than the entry says")
 
 
-def _secret(text: str | None) -> bytes | None:
+def _secret(text: str) -> bytes | None:
     try:
-        return bytes.fromhex(text) if text else None
+        secret = bytes.fromhex(text)
     except ValueError:
         return None
+    return secret if len(secret) == SECRET_BYTES else None
