@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -86,6 +87,23 @@ def test_a_renewal_leaves_both_good(enrolment: Enrolment, token: JoinToken) -> N
     assert renewed.serial != held.serial and renewed.connector_id == held.connector_id
     assert enrolment.admit(der(pem)) == renewed
     assert enrolment.ended([held.serial, renewed.serial]) == {}
+
+
+def test_no_certificate_past_a_revocation(
+    enrolment: Enrolment, token: JoinToken, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for who asked a moment before, and was known then."""
+    held, _ = enrolment.join(token.id, token.secret, request())
+    renew = catalog.connectors.renew
+
+    def revoked_meanwhile(*arguments: Any, **named: Any) -> Any:
+        invite(catalog, tmp_path / "tls", "east", actor="test", again=True, revoke=True)
+        return renew(*arguments, **named)
+
+    monkeypatch.setattr(catalog.connectors, "renew", revoked_meanwhile)
+    with pytest.raises(ConnectorRefused, match="revoked"):
+        enrolment.renew(held, request())
+    assert catalog.connectors.get("east").certificate_ends is None
 
 
 def test_what_has_expired_is_out(catalog: Catalog, token: JoinToken, tmp_path: Path) -> None:

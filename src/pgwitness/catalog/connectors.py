@@ -102,12 +102,19 @@ class Connectors:
             change.log("connector.enrolled", row.name, serial=issued.serial)
             return _certify(change.session, row, issued, change.at), issued.pem
 
-    def renew(self, connector_id: str, issue: Callable[[str], Issued]) -> tuple[Certificate, bytes]:
-        """One more certificate, as ``join`` makes it. Counts as no change. Raises NotFoundError."""
+    def renew(
+        self, connector_id: str, issue: Callable[[str], Issued], *, held: str | None = None
+    ) -> tuple[Certificate, bytes]:
+        """One more certificate, as ``join`` makes it, for who shows that of the serial ``held``, unless it
+        was revoked meanwhile. Counts as no change. Raises NotFoundError, ConnectorRefused.
+        """
         with self._database.write() as session:
             row = _locked(session, connector_id)
             if row is None:
                 raise NotFoundError("the connector was removed")
+            shown = session.get(CertificateRow, held) if held is not None else None
+            if shown is not None and shown.revoked_why is not None:
+                raise ConnectorRefused(f"the certificate is revoked: {shown.revoked_why}")
             issued = issue(row.name)
             return _certify(session, row, issued, datetime.now(UTC)), issued.pem
 

@@ -78,7 +78,8 @@ class Enrolment:
         """
         self.connector_of(held.serial)
         try:
-            return self._catalog.connectors.renew(held.connector_id, self._issuer(request))
+            issue = self._issuer(request)
+            return self._catalog.connectors.renew(held.connector_id, issue, held=held.serial)
         except NotFoundError as error:
             raise ConnectorRefused(str(error)) from None
 
