@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pgwitness.connector.membership import new_request
+from pgwitness.errors import UnavailableError
 from pgwitness.gateway import tunnel_pool
 from pgwitness.identity.authority import open_authority
 from pgwitness.wire import tunnel
@@ -129,6 +131,23 @@ async def test_no_certificate(knock: tuple[Any, Dial]) -> None:
     running, dial = knock
     assert await refused(await dial(None)) == "no certificate was shown"
     assert (await whys(running))[0]["why"] == "no certificate was shown"
+
+
+async def test_a_catalog_that_fails_puts_a_renewal_off_and_ends_nothing(
+    knock: tuple[Any, Dial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, dial = knock
+    control = await dial(member_of(running))
+    await control.hello()
+
+    def away(*_: Any) -> Any:
+        raise UnavailableError("the catalog is away")
+
+    monkeypatch.setattr(running.gateway.tunnel._enrolment, "renew", away)
+    await control.send(tunnel.Renew(new_request()[1].decode()))
+    assert (await control.receive(tunnel.Refused)).code == "renewal"
+    await control.receive(tunnel.Heartbeat)
+    assert running.gateway.tunnel.describe() and not running.events("connector_offline")
 
 
 async def test_removal_ends_the_control_connection_within_a_second(knock: tuple[Any, Dial]) -> None:

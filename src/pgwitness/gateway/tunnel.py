@@ -346,6 +346,9 @@ class Tunnel:
             )
         except ConnectorRefused as error:
             return Refused("renewal", str(error))
+        except WitnessError as error:  # sessions do not end for it: half of the certificate's life is left
+            log.error("certificate_not_renewed", connector=online.name, error=str(error))
+            return Refused("renewal", "the gateway failed; its log says why")
         online.certificate = certificate
         facts = {"connector": online.name, "serial": certificate.serial}
         log.info("certificate_renewed", **facts)
