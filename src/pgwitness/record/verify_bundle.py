@@ -227,7 +227,7 @@ class _Check:
 
     def _proven(self) -> set[str]:
         """Members that the steps before have looked at."""
-        proven = _ABOUT | {f"entries/{number:06}" for number in range(len(self._bundle.index.entries))}
+        proven = {*_ABOUT} | {f"entries/{number:06}" for number in range(len(self._bundle.index.entries))}
         for _, entry in self._chunk_entries():
             proven |= {f"chunks/{entry.n:06}"} if not self._erased else set()
             proven |= {f"frames/{entry.n:06}"} if self._bundle.index.secret is not None else set()
