@@ -10,7 +10,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from pgwitness.errors import InvalidError, RecordBroken
+from pgwitness.errors import ConflictError, InvalidError, RecordBroken
 from pgwitness.record.entries import Chunk
 from pgwitness.record.files import Files
 from pgwitness.record.layout import Layout
@@ -19,6 +19,7 @@ from pgwitness.record.recipients import Wrapper, parse_recipient, read_identitie
 from pgwitness.record.report import Report
 from pgwitness.record.secrets import Secrets
 from pgwitness.record.verify import verify_record
+from pgwitness.review.export import FORMATS, export_session
 from pgwitness.sealing.release import release
 from pgwitness.sealing.sealer import Sealer
 from support import tapes
@@ -102,6 +103,20 @@ def test_what_is_erased_is_gone_and_verification_says_by_whom_and_why(made: Made
     report = verified(made.state)
     assert _erased(report) == [(str(ONE), "erased by anna, reason: GDPR request 17")]
     assert report.numbers["sessions"] == 2
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_nothing_of_it_is_exported_while_the_tape_still_has_it(made: Made, format: str) -> None:
+    made.ask()
+    made.seal()
+    index = tapes.index(made.state)
+    tape = made.state / "tape"
+    assert b"content of 1" in b"".join(path.read_bytes() for path in tape.iterdir())
+    with contextlib.suppress(ConflictError):
+        assert b"content of 1" not in b"".join(export_session(index, tape, str(ONE), format))
+    if format != "bundle":
+        assert b"content of 2" in b"".join(export_session(index, tape, str(TWO), format))
+    index.close()
 
 
 def test_the_same_without_an_event_is_found(made: Made) -> None:
