@@ -89,3 +89,9 @@ def test_the_log_in_names_the_identity_and_no_secret(tmp_path: Path) -> None:
         file, "pgsql.parameter_name", "pgsql.parameter_value", only="frame.number == 4"
     )
     assert dict(zip(names, values, strict=True)) == {"user": "billing-agent", "database": "orders"}
+
+
+def test_what_is_said_at_too_great_length_is_cut(tmp_path: Path) -> None:
+    talk = _talk().event(event="notice", text="é" * 40_000).run("SELECT 1", "SELECT 1").ended()
+    file = _capture(tmp_path, talk)
+    assert fields(file, "pgsql.query", only="pgsql.query") == [(["SELECT 1"],)]

@@ -23,6 +23,7 @@ _BYTE_ORDER, _LINKTYPE_RAW, _NANOSECONDS = 0x1A2B3C4D, 101, 9
 _END_OF_OPTIONS, _COMMENT, _USER_APPLICATION, _NAME, _RESOLUTION = 0, 1, 4, 2, 9
 _FIN, _SYN, _PSH, _ACK = 0x01, 0x02, 0x08, 0x10
 _TCP, _HOPS, _WINDOW = 6, 64, 0xFFFF
+_LONGEST_OPTION = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,14 @@ def _as_v6(end: Endpoint) -> Endpoint:
 
 
 def _options(*options: tuple[int, bytes]) -> bytes:
-    listed = b"".join(pack("<HH", code, len(value)) + _padded(value) for code, value in options)
+    cut = ((code, _whole(value[:_LONGEST_OPTION])) for code, value in options)
+    listed = b"".join(pack("<HH", code, len(value)) + _padded(value) for code, value in cut)
     return listed + pack("<HH", _END_OF_OPTIONS, 0)
+
+
+def _whole(text: bytes) -> bytes:
+    """Without the character that a cut went through."""
+    return text.decode(errors="ignore").encode()
 
 
 def _block(kind: int, body: bytes) -> bytes:
