@@ -199,6 +199,31 @@ async def test_the_end_of_the_control_connection_ends_its_sessions(played: Playe
     assert ends["reason"] == "interrupted" and 'connector "beside"' in ends["detail"]
 
 
+async def test_a_connector_that_goes_while_a_session_begins_takes_it_along(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its data connection stays open: its lease is over."""
+    gate = played.running.gateway.tunnel
+    open_through = gate.open
+
+    async def gone_meanwhile(*arguments: Any) -> Any:
+        upstream = await open_through(*arguments)
+        played.control.close()
+        while gate.describe():  # noqa: ASYNC110 no event of the gateway
+            await asyncio.sleep(0.01)
+        return upstream
+
+    monkeypatch.setattr(gate, "open", gone_meanwhile)
+    client = played.client()
+    data, _ = await played.dialled()
+    await data.send(opened())
+    (connection,) = await asyncio.gather(client, return_exceptions=True)
+    ends = await settled(played)
+    if isinstance(connection, psycopg.AsyncConnection):
+        await connection.close()
+    assert ends["reason"] == "interrupted" and 'connector "beside"' in ends["detail"]
+
+
 async def settled(played: Played) -> dict[str, Any]:
     async with asyncio.timeout(10):
         while not (ends := played.running.ends()):  # noqa: ASYNC110 no event of the tape

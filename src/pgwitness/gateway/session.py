@@ -227,6 +227,10 @@ async def _begin(
         tape=tape,
     )
     house.registry.add(live)
+    if upstream.connector is not None and (why := upstream.lost()) is not None:
+        # It was on its way in when those that came through that connector were ended.
+        last_words = tunnel.lost(upstream.connector)
+        house.registry.end_lost(live.lease, last_words, f'connector "{upstream.connector}": {why}')
     log.info(
         "session_started",
         session=str(session),

@@ -87,6 +87,7 @@ class Online:
         self._requests = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Done]] = {}
         self._ended: str | None = None
+        self._over = False
 
     # the control conversation
 
@@ -139,6 +140,7 @@ class Online:
         self._channel.abort()
 
     def _forget(self) -> None:
+        self._over = True
         self.pool.close("it went offline")
         for stream in self.dialling:
             stream.abort()
@@ -213,6 +215,7 @@ class Online:
             connector=self.name,
             lease=self.lease,
             leaving=lambda: self.draining,
+            lost=lambda: (self._ended or "it went offline") if self._over else None,
         )
 
     async def _cancel(self, dial: str) -> None:

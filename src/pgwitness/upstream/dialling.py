@@ -44,6 +44,8 @@ class Upstream:
     """Which time online of that connector it came through; 0: none."""
     leaving: Callable[[], bool] = lambda: False
     """Whether that connector waits for this to end, so that it can stop."""
+    lost: Callable[[], str | None] = lambda: None
+    """Why that time online is over, once it is."""
 
 
 class Dialler:
