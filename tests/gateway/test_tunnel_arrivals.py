@@ -285,6 +285,28 @@ async def test_an_expired_ticket_is_refused_and_replaced(
     assert len(await whys(running)) == 1
 
 
+async def test_whoever_arrives_while_the_gateway_stops_does_not_hold_it_up(
+    knock: tuple[Any, Dial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, dial = knock
+    gate = running.gateway.tunnel
+    control = await dial(member_of(running))
+    await control.hello()
+    late = await dial(member_of(running, "late"))
+    online = gate._online["beside"]
+    end = online.end
+
+    async def slowly(why: str) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await late.hello()
+        await end(why)
+
+    monkeypatch.setattr(online, "end", slowly)
+    await gate.stop()
+    assert {event["why"] for event in running.events("connector_offline")} == {"the gateway stopped"}
+    assert not gate.describe()
+
+
 async def test_a_second_control_connection_takes_the_place_of_the_first(knock: tuple[Any, Dial]) -> None:
     running, dial = knock
     member = member_of(running)

@@ -118,12 +118,13 @@ class Tunnel:
 
     async def stop(self) -> None:
         """End what is left."""
-        await asyncio.gather(*(online.end("the gateway stopped") for online in self._online.values()))
         self.close()
         for task in self._arriving:
             task.cancel()
-        over = [*self._tasks, *self._arriving, *self._conversations]
-        await asyncio.gather(*over, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._arriving, return_exceptions=True)
+        # Only now does nobody come online any more, whom nothing would end.
+        await asyncio.gather(*(online.end("the gateway stopped") for online in self._online.values()))
+        await asyncio.gather(*self._conversations, return_exceptions=True)
 
     # sessions
 
@@ -300,16 +301,16 @@ class Tunnel:
             allow=hello.allow,
             threads=self._engine.threads,
         )
+        previous = self._online.get(online.name)
+        self._online[online.name] = online
+        if previous is not None:
+            previous.cut("it dialled in anew")
         task = asyncio.create_task(self._keep(online))
         self._conversations.add(task)
         task.add_done_callback(self._conversations.discard)
 
     async def _keep(self, online: Online) -> None:
         """From online to offline, both on record; its sessions end with it."""
-        previous = self._online.get(online.name)
-        self._online[online.name] = online
-        if previous is not None:
-            previous.cut("it dialled in anew")
         facts = {"connector": online.name, "address": online.address}
         log.info("connector_online", **facts, software=online.software)
         self._recorder.note(
