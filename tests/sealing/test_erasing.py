@@ -11,6 +11,9 @@ import pyrage
 import pytest
 
 from pgwitness.errors import ConflictError, InvalidError, RecordBroken
+from pgwitness.index.agreement import check_index
+from pgwitness.index.catchup import rebuild
+from pgwitness.index.filters import Filters
 from pgwitness.record.entries import Chunk
 from pgwitness.record.files import Files
 from pgwitness.record.layout import Layout
@@ -295,3 +298,38 @@ def test_the_event_is_in_the_log_as_it_was_recorded(made: Made) -> None:
     made.seal()
     events = [entry for _, entry in LogReader(made.layout).entries() if entry.__class__.__name__ == "Event"]
     assert json.loads(events[-1].payload)["reason"] == "GDPR request 17"  # type: ignore[union-attr]
+
+
+def _listed(made: Made) -> list[tuple[str, str | None, str | None]]:
+    index = tapes.index(made.state)
+    try:
+        return sorted(
+            (each.session, each.identity, each.end_reason) for each in index.sessions(Filters()).items
+        )
+    finally:
+        index.close()
+
+
+def _agrees(made: Made) -> Report:
+    report = verified(made.state)
+    check_index(report, LogReader(made.layout), made.state, lambda step, done, total: None)
+    return report
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["reopened", "rebuilt"])
+def test_what_only_auditors_read_stays_listed_when_the_tape_is_gone(fresh: Made, anew: bool) -> None:
+    auditor = pyrage.x25519.Identity.generate()
+    fresh.seal(wrap=Wrapper(fresh.layout, [str(auditor.to_public())]), readable=False)
+    assert fresh.secret() is None
+    before = _listed(fresh)
+    assert [identity for _, identity, _ in before] == ["billing-agent"] * 2
+    for segment in (fresh.state / "tape").iterdir():
+        segment.unlink()
+    if anew:
+        rebuild(fresh.state)
+    assert _listed(fresh) == before
+    assert _agrees(fresh).problems == []
+    index = tapes.index(fresh.state)
+    with pytest.raises(ConflictError, match="only auditors have its key"):
+        export_session(index, fresh.state / "tape", str(ONE), "pcapng")
+    index.close()

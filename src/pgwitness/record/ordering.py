@@ -9,9 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 
+import msgspec
+
 from pgwitness.errors import RecordBroken
-from pgwitness.record.chunks import NOBODY, RECORDER, Frame, Keys, load, split
-from pgwitness.record.entries import Chunk, Entry, Event, Gap, decode, session_bytes, session_text
+from pgwitness.record.chunks import ENDED, NOBODY, RECORDER, STARTED, Frame, Keys, load, split
+from pgwitness.record.entries import (
+    Chunk,
+    End,
+    Entry,
+    Event,
+    Gap,
+    Session,
+    decode,
+    session_bytes,
+    session_text,
+)
 from pgwitness.record.events import event_payload
 from pgwitness.record.layout import TILE_WIDTH, Layout
 from pgwitness.record.log_reader import LogReader
@@ -33,7 +45,9 @@ class Lost:
 
 class SealedFrames:
     """The frames under a record's latest checkpoint. Rosters are not among them, as they are not sealed, nor
-    is what a session did whose secret is not here, because it was erased or is somebody else's to read."""
+    is what a session did whose secret is not here, because it was erased or is somebody else's to read. Of
+    all sessions' frames, one that only auditors can read has a first and a last that say what its entries
+    do: it was, whose, when and how it ended."""
 
     def __init__(
         self, layout: Layout, start: int = 0, until: int | None = None, session: bytes | None = None
@@ -88,6 +102,8 @@ class SealedFrames:
             match entry:
                 case Chunk() if self._wanted in (None, entry.session) and entry.position[1] >= self._start:
                     return self._within(self._chunk(entry))
+                case Session() | End() if self._session is None and self._for_auditors(entry.session):
+                    return self._within([_told(entry)])
                 case Event() if self._session in (None, NOBODY):
                     payload = event_payload(self._log, entry)
                     frame = (NOBODY, entry.sequence, RECORDER, entry.time, entry.position, payload)
@@ -104,6 +120,10 @@ class SealedFrames:
         if secret is None:
             return []
         return split(session, load(self._log.object(entry.stored), Keys.of(secret)))
+
+    def _for_auditors(self, session: str) -> bool:
+        wrapped = self._log.layout.wrapped_secret(session).exists()
+        return wrapped and self._secrets.find(session_bytes(session)) is None
 
     def _within(self, frames: list[Frame]) -> list[Frame]:
         if frames and self._start <= frames[0][4] and frames[-1][4] < self.end:
@@ -131,6 +151,18 @@ def entries_between(log: LogReader, first: int, last: int) -> Iterator[Entry]:
         if _lowest_after(_at(entry)) > last:
             return
         yield entry
+
+
+def _told(entry: Session | End) -> Frame:
+    """A frame in place of one that cannot be read, with what is in clear. The two follow each other."""
+    if isinstance(entry, Session):
+        said = {name: getattr(entry, name) for name in ("identity", "kind", "connection", "database")}
+        sequence, kind = 0, STARTED
+    else:
+        said = {"reason": entry.reason, "detail": entry.detail}
+        sequence, kind = 1, ENDED
+    payload = msgspec.json.encode(said)
+    return session_bytes(entry.session), sequence, kind, entry.time, entry.position, payload
 
 
 def _at(entry: Entry) -> int:
