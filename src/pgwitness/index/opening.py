@@ -76,8 +76,10 @@ def _continues(resume: Resume, tape: Path) -> bool:
     number = resume.position >> 32
     if number in present:
         return resume.instance in ("", instance(tape, resume.position))
-    if not present or number > present[-1]:
-        return resume.instance == "" and bool(present) and number == present[-1] + 1
+    if not present:
+        return True  # It is lost, and the index is the last account of what was not sealed.
+    if number > present[-1]:
+        return resume.instance == "" and number == present[-1] + 1
     return True  # An old segment was removed: the follower notes that and goes on after it.
 
 
