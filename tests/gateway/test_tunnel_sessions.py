@@ -248,6 +248,32 @@ async def test_a_connector_that_drains_gets_no_new_sessions_and_keeps_its_own(pl
         await asked
 
 
+async def test_those_that_wait_count_where_the_load_is_shared(make_gateway: Callable[..., Any]) -> None:
+    """Of a burst that finds nothing warm, not everybody waits for the same connector."""
+    names = ("left", "right")
+    async with make_gateway() as running:
+        gate = running.gateway.tunnel
+        controls = [await RawConnector.dial(gate.listener.port, member_of(running, name)) for name in names]
+        for control in controls:
+            await control.hello()
+        running.add_connection("far", connectors=names)
+        running.add_identity("agent", "far")
+        clients = [asyncio.create_task(running.connect("agent", "far")) for _ in range(6)]
+
+        def waiting() -> list[int]:
+            pools = [gate._online[name].pool for name in names]
+            return [sum(len(place.waiting) for place in pool._threads) for pool in pools]
+
+        async with asyncio.timeout(10):
+            while sum(waiting()) < len(clients):  # noqa: ASYNC110 no event of the gateway
+                await asyncio.sleep(0.01)
+        assert waiting() == [3, 3]
+        for control in controls:
+            control.close()
+        refused = await asyncio.gather(*clients, return_exceptions=True)
+        assert all(isinstance(each, psycopg.OperationalError) for each in refused)
+
+
 async def test_none_of_several_is_online(played: Played) -> None:
     for name in ("other", "third"):
         member_of(played.running, name)

@@ -158,7 +158,7 @@ class Tunnel:
         return online if online is not None and not online.draining else None
 
     def _load(self, online: Online) -> int:
-        return len(online.dialling) + self._registry.through(online.lease)
+        return online.opening + self._registry.through(online.lease)
 
     def describe(self) -> list[dict[str, Any]]:
         """The connectors that are online, for the API; from any thread."""

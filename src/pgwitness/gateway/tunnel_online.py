@@ -83,6 +83,8 @@ class Online:
         """Entries of it that a proof for the next one starts from."""
         self.pool = Pool(threads, self._supply, asyncio.get_running_loop().time)
         self.dialling: set[Stream] = set()
+        self.opening = 0
+        """Sessions that are being opened, those that wait for a connection among them."""
         self._channel = channel
         self._requests = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Done]] = {}
@@ -161,8 +163,24 @@ class Online:
         seconds: float | None,
     ) -> Upstream:
         """As ``Dialler.open``; each host gets so many seconds. Raises UpstreamError, StartupRefusedError."""
-        dial = make_dial(connection, database, minor, parameters, seconds)
+        self.opening += 1
+        try:
+            return await self._open(connection, database, minor, parameters, thread, seconds)
+        finally:
+            self.opening -= 1
+
+    async def _open(
+        self,
+        connection: Connection,
+        database: str,
+        minor: int,
+        parameters: dict[str, str],
+        thread: int,
+        seconds: float | None,
+    ) -> Upstream:
         for left in reversed(range(STALE)):
+            # Anew each time: what came of one that was lost must not be taken for the next.
+            dial = make_dial(connection, database, minor, parameters, seconds)
             stream = await self._data_connection(thread)
             try:
                 answer = await self._ask(stream, dial)
