@@ -3,6 +3,7 @@ know."""
 
 import json
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,30 @@ def test_an_auditors_copy_while_the_record_grows_is_sound(tmp_path: Path) -> Non
     copy.checkpoint.write_bytes(early)
     report = sound(copy)
     assert about(report, "beyond")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_partial_tiles_that_go_while_they_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The sealer fills a tile, and removes its partial ones, before or after verification has listed them."""
+    sealing = make_record(tmp_path / "record", 30)
+    list_directory = Path.iterdir
+    grown = []
+
+    def listed(directory: Path) -> Iterator[Path]:
+        early = list(list_directory(directory)) if when == "after" else []
+        if directory.suffix == ".p" and not grown:
+            grown.append(directory)
+            for _ in range(70):
+                sealing.session()
+            sealing.commit()
+            assert not directory.exists()
+        return iter(early) if when == "after" else list_directory(directory)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    sound(sealing.layout)
+    assert grown
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -66,13 +66,21 @@ def _beyond(layout: Layout, level: str, size: int) -> list[Path]:
     while True:
         full = layout.log / tile_name(level, index)
         partial = full.with_name(full.name + ".p")
-        inside = sorted(partial.iterdir()) if partial.is_dir() else []
+        inside = listed(partial)
         here = [path for path in inside if not path.name.isdecimal() or int(path.name) > width]
         here += [path for path in (full, full.with_name(full.name + TEMPORARY)) if path.exists()]
         found += here
         if not here and not inside:
             return found
         index, width = index + 1, 0
+
+
+def listed(directory: Path) -> list[Path]:
+    """What is in it; nothing if it is none, or not there any more."""
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _drop_replaced(layout: Layout, files: Files, level: str, size: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pgwitness.record.checkpoint import Checkpoint
-from pgwitness.record.cutting import tiles_beyond
+from pgwitness.record.cutting import listed, tiles_beyond
 from pgwitness.record.edge import Edge, pack, unpack
 from pgwitness.record.layout import TILE_WIDTH, Layout
 from pgwitness.record.merkle import HASH_BYTES, leaf_hash
@@ -157,14 +157,12 @@ class TreeCheck:
         return int("".join(part.removeprefix("x") for part in relative[1:])) * TILE_WIDTH
 
     def _partial(self, full: Path, width: int) -> Iterator[tuple[Path, bytes]]:
-        """Partial tiles of earlier checkpoints: (file, bytes)."""
-        directory = full.with_name(full.name + ".p")
-        if not directory.is_dir():
-            return
-        for path in sorted(directory.iterdir()):
+        """Partial tiles of earlier checkpoints: (file, bytes). A sealer may remove them meanwhile."""
+        for path in listed(full.with_name(full.name + ".p")):
             if path.name.isdecimal() and int(path.name) <= width:
                 _, data = self._read(path, path)
-                yield path, data or b""
+                if data is not None or path.exists():
+                    yield path, data or b""
 
     def _read(self, wanted: Path, full: Path) -> tuple[Path, bytes | None]:
         """The file of this checkpoint, or the full one that took its place."""
