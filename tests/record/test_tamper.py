@@ -490,6 +490,12 @@ def test_a_secret_destroyed_without_a_word(original: Original, tmp_path: Path) -
     broken(check(original, copy), "keys/sessions/0000000000", "no erasure was recorded")
 
 
+def test_all_secrets_destroyed_without_a_word(original: Original, tmp_path: Path) -> None:
+    copy = copy_record(original.layout.directory, tmp_path / "copy", keys=True)
+    shutil.rmtree(copy.secrets)
+    broken(check(original, copy), "keys/sessions/0000000000", "no erasure was recorded")
+
+
 def test_an_entry_that_is_not_json_names_its_place(original: Original, copy: Layout) -> None:
     entries = entries_of(copy)
     at = place(entries, "chunk")

@@ -100,7 +100,8 @@ class ObjectCheck:
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._stored = report.step("chunks")
         self._content = report.step("contents")
-        self._have_secrets = layout.secrets.is_dir()
+        # A copy to be handed on has no keys at all; where the signing key is, secrets must be.
+        self._have_secrets = layout.secrets.is_dir() or layout.signing_key.exists()
         self._sessions: dict[str, _Open] = {}
         self._end = (0, 0)
         """Where the objects so far end."""
