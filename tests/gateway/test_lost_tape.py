@@ -12,6 +12,7 @@ from pgwitness.index.store import IndexReader
 from support import tapes
 from support.gateway import Gateway
 from support.servers import Server
+from support.waiting import wait_until
 
 
 def test_a_tape_that_is_there_is_left_alone(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_a_gateway_goes_on_without_the_tape(gateway: Gateway, server15: Server, 
     gateway.terminate()
     shutil.rmtree(state / "tape")
     gateway.start()
-    assert "tape_lost" in gateway.log
+    wait_until(lambda: "tape_lost" in gateway.log)
     with gateway.connect("agent", "shop") as connection:
         connection.execute("SELECT 'after'")
     found = gateway.statements("--match", "SELECT '", wait_for=lambda found: len(found) == 2)

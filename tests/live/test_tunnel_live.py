@@ -43,6 +43,7 @@ from support.connectors import Connector, add_connection
 from support.gateway import Gateway
 from support.live import Live
 from support.servers import PASSWORD, Server
+from support.waiting import wait_until
 
 THE_SAME_TESTS = (
     pg8000_connection,
@@ -172,7 +173,8 @@ def test_hosts_that_it_may_not_dial(connector: Connector, shared_gateway: Gatewa
         add_connection(shared_gateway, name, server18, "beside", host=host)
         grant(shared_gateway, name)
         assert f'connection "{name}"' in refusal(shared_gateway, name)
-        assert f"--allow does not name {host}" in connector.log
+        said = f"--allow does not name {host}"
+        wait_until(lambda said=said: said in connector.log)
 
 
 def test_what_the_server_refuses_is_told_as_without_a_connector(

@@ -15,6 +15,8 @@ from support.gateway import Gateway
 from support.servers import PASSWORD, Server
 
 READY_SECONDS = 30.0
+LAST_LINES_SECONDS = 5.0
+"""For what a process wrote before it ended to be read."""
 
 
 class Connector:
@@ -39,6 +41,7 @@ class Connector:
         self._token: str | None = None
         self._process: subprocess.Popen[str] | None = None
         self._log: list[str] = []
+        self._listener = threading.Thread()
 
     @property
     def pid(self) -> int:
@@ -73,7 +76,8 @@ class Connector:
             start_new_session=True,
         )
         ready = threading.Event()
-        threading.Thread(target=self._listen, args=(self._process, ready), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process, ready), daemon=True)
+        self._listener.start()
         deadline = time.monotonic() + READY_SECONDS
         while wait and not ready.wait(0.02):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -90,6 +94,7 @@ class Connector:
         """Until it ends by itself; the exit code."""
         assert self._process is not None
         code = self._process.wait(timeout)
+        self._listener.join(LAST_LINES_SECONDS)
         self._process = None
         return code
 
@@ -102,6 +107,7 @@ class Connector:
         if process is not None:
             process.kill()
             process.wait()
+            self._listener.join(LAST_LINES_SECONDS)
 
     def remove(self) -> None:
         self.kill()

@@ -19,6 +19,8 @@ import psycopg
 from support.servers import PASSWORD, Server
 
 READY_SECONDS = 30.0
+LAST_LINES_SECONDS = 5.0
+"""For what a process wrote before it ended to be read."""
 
 Record = dict[str, Any]
 
@@ -41,6 +43,7 @@ class Gateway:
         self.tokens: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
         self._log: list[str] = []
+        self._listener = threading.Thread()
 
     # the process
 
@@ -71,7 +74,8 @@ class Gateway:
             start_new_session=True,
         )
         ready = threading.Event()
-        threading.Thread(target=self._listen, args=(self._process, ready), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process, ready), daemon=True)
+        self._listener.start()
         deadline = time.monotonic() + READY_SECONDS
         while not ready.wait(0.05):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -85,6 +89,7 @@ class Gateway:
         assert process is not None
         process.send_signal(signal.SIGTERM)
         code = process.wait(timeout)
+        self._listener.join(LAST_LINES_SECONDS)
         self._process = None
         return code
 
@@ -98,6 +103,7 @@ class Gateway:
         except ProcessLookupError:
             process.kill()
         process.wait()
+        self._listener.join(LAST_LINES_SECONDS)
 
     def restart(self) -> "Gateway":
         """Start again on the same ports."""
