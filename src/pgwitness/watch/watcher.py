@@ -218,12 +218,15 @@ class Watcher:
                 raise
         if "feature" in parts:
             await self._background_work(reports["feature"])
-        if read is not None:
-            await self._compare(read, reports["statements"])
+        compared = read is not None and await self._compare(read, reports["statements"])
         for part, report in reports.items():
             self.status.limits[part] = report.limits
             gone: tuple[Kind, ...] = () if part == "statements" else (part,)
             await self._keep(report.found, gone, report.unseen)
+        if read is not None and compared:
+            # Last of all: what could not be kept is found again.
+            data = counters.pack(read)
+            await asyncio.to_thread(self._means.findings.keep_baseline, connection.name, data)
 
     async def _first_place(self) -> Place:
         """The first that answers."""
@@ -245,8 +248,8 @@ class Watcher:
 
     # statements
 
-    async def _compare(self, now: counters.Counters, report: Report) -> None:
-        """Against the baseline; then these counters are the next baseline."""
+    async def _compare(self, now: counters.Counters, report: Report) -> bool:
+        """Against the baseline; whether these counters can be the next one."""
         name = self.connection.name
         stored = await asyncio.to_thread(self._means.findings.baseline, name)
         before = counters.unpack(stored) if stored is not None else None
@@ -257,9 +260,9 @@ class Watcher:
                 report.limit(
                     "The index is too far behind the tape to be compared with; the next look tries again."
                 )
-                return
+                return False
             await self._differences(comparison, report)
-        await asyncio.to_thread(self._means.findings.keep_baseline, name, counters.pack(now))
+        return True
 
     async def _ask(self, before: counters.Counters, now: counters.Counters) -> Comparison:
         user = self.connection.user
