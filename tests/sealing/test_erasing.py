@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pgwitness.record.layout import Layout
 from pgwitness.record.log_reader import LogReader
 from pgwitness.record.recipients import Wrapper, parse_recipient, read_identities, unwrap
 from pgwitness.record.report import Report
-from pgwitness.record.secrets import Secrets
+from pgwitness.record.secrets import SLOTS_A_FILE, Secrets
 from pgwitness.record.verify import verify_record
 from pgwitness.review.export import FORMATS, export_session
 from pgwitness.sealing.release import release
@@ -333,3 +334,34 @@ def test_what_only_auditors_read_stays_listed_when_the_tape_is_gone(fresh: Made,
     with pytest.raises(ConflictError, match="only auditors have its key"):
         export_session(index, fresh.state / "tape", str(ONE), "pcapng")
     index.close()
+
+
+def test_a_secret_that_a_crash_left_does_not_hide_the_one_in_use(
+    fresh: Made, auditor: pyrage.x25519.Identity
+) -> None:
+    """The secrets were durable, and no checkpoint was: the sessions begin again, with others."""
+    wrap = Wrapper(fresh.layout, [str(auditor.to_public())])
+    fresh.seal(wrap=wrap)
+    first = fresh.secret()
+    for place in (fresh.layout.log, fresh.layout.segments):
+        shutil.rmtree(place)
+    fresh.seal(wrap=wrap, readable=False)
+    secrets = Secrets(fresh.layout)
+    assert first is not None
+    assert [secrets.get(slot, session.bytes) for slot in range(4) for session in (ONE, TWO)] == [None] * 8
+    verified(fresh.state)
+
+
+def test_the_latest_secret_of_a_session_counts(tmp_path: Path) -> None:
+    """Also where the one before it, which a crash left, is in another file."""
+    layout = Layout(tmp_path / "record")
+    secrets = Secrets(layout)
+    for number in range(SLOTS_A_FILE - 1):
+        secrets.add(number.to_bytes(16, "big"))
+    secrets.add(ONE.bytes)
+    slot, latest = secrets.add(ONE.bytes)
+    assert slot == SLOTS_A_FILE
+    again = Secrets(layout)
+    assert again.find(bytes(range(16))) is None  # looks through all
+    assert again.find(ONE.bytes) == latest
+    assert again.forget(ONE.bytes) and again.get(slot, ONE.bytes) is None

@@ -48,6 +48,7 @@ class Secrets:
             self._files.write(descriptor, (session + secret).ljust(SLOT_BYTES, b"\0"), offset)
         self._unsynced.add(path)
         self._next = slot + 1
+        self._slots[session] = slot
         return slot, secret
 
     def new(self) -> bytes:
@@ -114,7 +115,9 @@ class Secrets:
         first = int(path.name) * SLOTS_A_FILE + done // SLOT_BYTES
         for number in range(len(data) // SLOT_BYTES):
             at = number * SLOT_BYTES
-            self._slots[data[at : at + 16]] = first + number
+            session = data[at : at + 16]
+            # A crash may have left an earlier one, which no entry names.
+            self._slots[session] = max(first + number, self._slots.get(session, 0))
         self._scanned[path.name] = done + len(data) // SLOT_BYTES * SLOT_BYTES
         return bool(data)
 
