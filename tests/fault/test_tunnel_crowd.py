@@ -152,7 +152,7 @@ def test_nobody_waits_for_those_who_misbehave(crowded: tuple[Gateway, Server]) -
     with Troubles(gateway, 50_000_000) as troubles:
         found = latencies(gateway, 40, 3)
     assert troubles.streamed >= 50_000_000 and troubles.refused >= 4
-    assert max(found) < 2000
+    assert max(found) < 4000  # of the host that does not answer, each waits for five seconds
 
 
 def test_a_client_may_stop_reading_for_longer_than_a_dead_peer_is_waited_for(

@@ -180,7 +180,8 @@ async def test_a_cancel_names_the_dial_and_waits_for_the_answer(played: Played) 
 
 
 async def any_message(connection: RawConnector) -> tunnel.Message:
-    while isinstance(message := await connection.receive(tunnel.Message), tunnel.Heartbeat):
+    passing = tunnel.Heartbeat | tunnel.Head
+    while isinstance(message := await connection.receive(tunnel.Message), passing):
         pass
     return message
 

@@ -198,7 +198,7 @@ def test_servers_that_hang_hold_up_nobody(always: Watched, silent: int) -> None:
     began = time.monotonic()
     with always.through() as connection:
         connection.execute("SELECT 1")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5  # half of what the silent ones wait
     for number in range(3):
         run("connection", "remove", f"silent{number}")
 
