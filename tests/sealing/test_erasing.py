@@ -365,3 +365,19 @@ def test_the_latest_secret_of_a_session_counts(tmp_path: Path) -> None:
     assert again.find(bytes(range(16))) is None  # looks through all
     assert again.find(ONE.bytes) == latest
     assert again.forget(ONE.bytes) and again.get(slot, ONE.bytes) is None
+
+
+def test_erased_while_the_index_is_compared(made: Made) -> None:
+    """The event is not sealed yet when the session's content has left the index."""
+    tapes.index(made.state).close()
+    report = verified(made.state)
+    asked = []
+
+    def meanwhile(step: str, done: int, total: int) -> None:
+        if not asked:
+            asked.append(step)
+            made.ask()
+            tapes.index(made.state).close()
+
+    check_index(report, LogReader(made.layout), made.state, meanwhile)
+    assert (asked, report.problems) == (["index"], [])

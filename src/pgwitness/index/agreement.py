@@ -99,6 +99,8 @@ class _Check:
         self._names: set[str] = set()
         self._going = erased_from(reader, log.checkpoint.tape)
         """Erased by an event that is on the tape, and not under the checkpoint yet."""
+        self._wrong: str | None = None
+        """The session in which something was wrong last."""
         self._compared = self._statements = self._behind = self._closed = 0
 
     def run(self, progress: Progress) -> bool:
@@ -149,7 +151,7 @@ class _Check:
         try:
             detail = self._reader.session(session)
         except NotFoundError:
-            self._found.broken("the index does not have this session of the record", session=session)
+            self._broken("the index does not have this session of the record", session)
             return
         secret = self._secret_of(session, sealed.start.slot)
         if secret is None:
@@ -198,7 +200,7 @@ class _Check:
         for name, value in who.items():
             if getattr(row, name) != value:
                 text = f"the index says {name} {getattr(row, name)!r}, and the record {value!r}"
-                self._found.broken(text, session=row.session)
+                self._broken(text, row.session)
 
     def _outcome(self, detail: SessionDetail, derived: _Derived) -> None:
         row = detail.session
@@ -209,7 +211,7 @@ class _Check:
         for name, value in expected.items():
             if getattr(row, name) != value:
                 text = f"the index says {name} {getattr(row, name)!r}, and the record {value!r}"
-                self._found.broken(text, session=row.session)
+                self._broken(text, row.session)
 
     def _compare(self, session: str, derived: _Derived, *, whole: bool) -> None:
         left = derived.statements
@@ -219,15 +221,23 @@ class _Check:
             if sealed is None:
                 if whole:
                     text = f"statement {indexed.seq} of the index is not in the record"
-                    self._found.broken(text, session=session)
+                    self._broken(text, session)
                 continue
             wrong = _differences(withhold(sealed, self._text), indexed, whole)
             if wrong:
                 text = f"statement {indexed.seq} differs in the index: {', '.join(wrong)}"
-                self._found.broken(text, session=session)
+                self._broken(text, session)
         for seq in left:
             if whole or self._position >= self._log.checkpoint.tape:
-                self._found.broken(f"statement {seq} of the record is not in the index", session=session)
+                self._broken(f"statement {seq} of the record is not in the index", session)
+
+    def _broken(self, text: str, session: str) -> None:
+        """Unless it was erased while it was compared: the event is in the index with what it did there."""
+        if session != self._wrong and session not in self._going:
+            self._going = erased_from(self._reader, self._log.checkpoint.tape)
+        if session not in self._going:
+            self._wrong = session
+            self._found.broken(text, session=session)
 
     def _strangers(self) -> None:
         """Sessions of the index that the record does not know, though it is that far."""
