@@ -247,6 +247,7 @@ def test_export_writes_a_file_or_to_the_pipe(pgwitness: Command, tmp_path: Path)
     assert "bytes" in pgwitness("session", "export", ONE[-6:], "--format", "sql", "-o", str(output), err=True)
     assert "WHERE region = 7::int4;" in output.read_text()
     assert not output.with_name("incident.sql.part").exists()
+    assert output.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_only_the_auditor_reads_it(house: Gateway, auditor: pyrage.x25519.Identi
     key.write_text(f"{auditor}\n")
     house.run("session", "export", session, "--format", "bundle", "-o", str(sealed))
     house.run("bundle", "open", str(sealed), "--identity", str(key), "-o", str(opened))
+    assert opened.stat().st_mode & 0o777 == 0o600
     report = json.loads(house.run("verify", "--bundle", str(opened), "--format", "json").stdout)
     assert report["result"] == "sound"
     with zipfile.ZipFile(opened) as archive:

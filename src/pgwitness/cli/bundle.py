@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pgwitness.cli.output import note
+from pgwitness.cli.output import note, private
 from pgwitness.errors import InvalidError
 
 app = typer.Typer(help="Read evidence bundles that are encrypted to auditors.", no_args_is_help=True)
@@ -50,7 +50,7 @@ def open_(
             secret = unwrap(session, bundle.read(WRAPPED), identities)
             part = output.with_name(output.name + ".part")
             try:
-                with part.open("wb") as writing:
+                with open(part, "wb", opener=private) as writing:
                     disclose(
                         writing,
                         bundle,

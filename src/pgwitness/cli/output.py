@@ -220,6 +220,11 @@ def _csv_rows(documents: Iterable[Document], fields: list[str]) -> Iterator[list
         yield [_csv_cell(document.get(field)) for field in fields]
 
 
+def private(path: str, flags: int) -> int:
+    """``open``'s opener for what holds a session's content: a new file is its owner's alone."""
+    return os.open(path, flags, 0o600)
+
+
 def _csv_cell(value: object) -> str:
     if value is None:
         return ""

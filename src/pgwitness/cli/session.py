@@ -24,6 +24,7 @@ from pgwitness.cli.output import (
     listing,
     moment,
     note,
+    private,
 )
 from pgwitness.errors import InvalidError, WitnessError
 
@@ -209,7 +210,7 @@ def _save(pieces: Iterator[bytes], output: Path) -> int:
     shown = Console(stderr=True)
     try:
         with (
-            part.open("wb") as file,
+            open(part, "wb", opener=private) as file,
             Progress(*meter, console=shown, transient=True, disable=not shown.is_terminal) as progress,
         ):
             task = progress.add_task("export", total=None)
