@@ -163,6 +163,34 @@ async def test_removal_ends_the_control_connection_within_a_second(knock: tuple[
     assert asyncio.get_running_loop().time() - began < 1.0 + BUSY_MACHINE_SECONDS
 
 
+async def test_one_that_is_slow_to_go_keeps_no_other_in(
+    knock: tuple[Any, Dial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, dial = knock
+    controls = {name: await dial(member_of(running, name)) for name in ("beside", "other")}
+    refusals = {name: asyncio.Event() for name in controls}
+    for name, control in controls.items():
+        await control.hello()
+        online = running.gateway.tunnel._online[name]
+
+        async def slowly(why: str, name: str = name, end: Any = online.end) -> None:
+            """Until the other one was refused."""
+            (other,) = controls.keys() - {name}
+            await refusals[other].wait()
+            await end(why)
+
+        monkeypatch.setattr(online, "end", slowly)
+
+    async def hear(name: str) -> None:
+        await controls[name].receive(tunnel.Refused)
+        refusals[name].set()
+
+    for name in controls:
+        running.catalog.connectors.remove(name, actor="test")
+    await asyncio.gather(*(hear(name) for name in controls))
+    await told(running, "connector_offline", 2)
+
+
 async def test_a_newer_version_gets_a_clear_refusal_and_another_conversation_none(
     knock: tuple[Any, Dial],
 ) -> None:

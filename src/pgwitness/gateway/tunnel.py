@@ -8,6 +8,7 @@ connection by a ticket of that very connector besides. Whoever is refused is on 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
@@ -155,7 +156,7 @@ class Tunnel:
 
     def _serving(self, name: str) -> Online | None:
         online = self._online.get(name)
-        return online if online is not None and not online.draining else None
+        return online if online is not None and not (online.draining or online.turned_out) else None
 
     def _load(self, online: Online) -> int:
         return online.opening + self._registry.through(online.lease)
@@ -184,7 +185,7 @@ class Tunnel:
                 next(iter(self._arriving)).cancel()
             task = asyncio.create_task(self._receive(stream))
             self._arriving[task] = thread
-            task.add_done_callback(self._arrived)
+            task.add_done_callback(self._over)
 
     def _neediest(self) -> int:
         """The relay thread that lacks most warm connections, those on their way counted."""
@@ -196,10 +197,11 @@ class Tunnel:
 
         return max(range(self._engine.threads), key=lacks)
 
-    def _arrived(self, task: asyncio.Task[None]) -> None:
+    def _over(self, task: asyncio.Task[None]) -> None:
         self._arriving.pop(task, None)
+        self._conversations.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("tunnel_arrival_failed", exc_info=error)
+            log.error("tunnel_peer_failed", exc_info=error)
 
     async def _receive(self, stream: Stream) -> None:
         """One connection, until it is warm, has become a control connection, or is refused."""
@@ -305,9 +307,12 @@ class Tunnel:
         self._online[online.name] = online
         if previous is not None:
             previous.cut("it dialled in anew")
-        task = asyncio.create_task(self._keep(online))
+        self._converse(self._keep(online))
+
+    def _converse(self, conversation: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(conversation)
         self._conversations.add(task)
-        task.add_done_callback(self._conversations.discard)
+        task.add_done_callback(self._over)
 
     async def _keep(self, online: Online) -> None:
         """From online to offline, both on record; its sessions end with it."""
@@ -374,11 +379,17 @@ class Tunnel:
         ended = await asyncio.to_thread(self._enrolment.ended, list(by_serial))
         for serial, why in ended.items():
             online = by_serial[serial]
-            if online.certificate.serial != serial:
-                continue  # renewed meanwhile
+            if online.certificate.serial == serial and not online.turned_out:  # nor renewed meanwhile
+                online.turned_out = True
+                self._converse(self._turn_out(online, why))  # not awaited: one that is frozen takes its time
+
+    async def _turn_out(self, online: Online, why: str) -> None:
+        try:
             await self._registry.end_through(online.lease, f'connector "{online.name}": {why}')
             online.say(Refused("certificate", why))
             await online.end(why)
+        finally:
+            online.cut(why)
 
 
 def lost(connector: str) -> bytes:

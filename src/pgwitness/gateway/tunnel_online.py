@@ -77,6 +77,8 @@ class Online:
         self.allow = allow
         self.since = datetime.now(UTC)
         self.draining = False
+        self.turned_out = False
+        """It may not be here any more, and is being told so."""
         self.head = b""
         """The record's checkpoint that it was shown last."""
         self.head_size = 0
