@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pgwitness.catalog.models import Secret
+from pgwitness.gateway import tunnel_online
 from pgwitness.wire import codec, tunnel
 from support.rawconnector import RawConnector, member_of
 from support.servers import PASSWORD
@@ -84,6 +85,18 @@ def opened(**fields: Any) -> tunnel.Opened:
         "passed_on": GREETING,
     }
     return tunnel.Opened(**{**given, **fields})
+
+
+async def test_a_connector_that_never_answers_is_not_waited_for(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnel_online, "ADDRESSES_A_HOST", 0)
+    monkeypatch.setattr(tunnel_online, "ANSWER_GRACE_SECONDS", 0.3)
+    client = played.client()
+    connection, _ = await played.dialled()
+    with pytest.raises(psycopg.OperationalError, match='connection "far"'):
+        await client
+    assert await connection.ended()
 
 
 async def test_a_dial_says_what_is_registered_and_the_bytes_follow(played: Played) -> None:

@@ -47,6 +47,8 @@ log = structlog.get_logger("pgwitness.tunnel")
 
 STALE: Final = 3
 """Warm connections that may turn out to be broken before the way itself counts as broken."""
+ADDRESSES_A_HOST: Final = 4
+ANSWER_GRACE_SECONDS: Final = 5.0
 _leases = itertools.count(1)
 
 RenewCertificate = Callable[["Online", str], Awaitable[Renewed | Refused]]
@@ -164,10 +166,20 @@ class Online:
         thread: int,
         seconds: float | None,
     ) -> Upstream:
-        """As ``Dialler.open``; each host gets so many seconds. Raises UpstreamError, StartupRefusedError."""
+        """As ``Dialler.open``; each address gets so many seconds. The connector keeps to that; one that says
+        nothing at all is not waited for longer than an honest one could need.
+
+        Raises UpstreamError, StartupRefusedError.
+        """
+        limit = None
+        if seconds is not None:
+            limit = seconds * len(connection.addresses) * ADDRESSES_A_HOST + ANSWER_GRACE_SECONDS
         self.opening += 1
         try:
-            return await self._open(connection, database, minor, parameters, thread, seconds)
+            async with asyncio.timeout(limit):
+                return await self._open(connection, database, minor, parameters, thread, seconds)
+        except TimeoutError:
+            raise UpstreamError(f"no answer within {limit:g} seconds") from None
         finally:
             self.opening -= 1
 
