@@ -3,11 +3,15 @@
 import contextlib
 import fcntl
 import os
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pgwitness.errors import ConflictError
+
+_LOCK = struct.Struct("hhqqi4x")
+"""Linux's ``struct flock``: of an open file description, so that it can be asked for without being taken."""
 
 
 @contextlib.contextmanager
@@ -17,7 +21,7 @@ def only_one(lock_file: Path, work: str) -> Iterator[None]:
     descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
         except BlockingIOError:
             who = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
             raise ConflictError(f"process {who} already {work} ({lock_file.name})") from None
@@ -29,18 +33,22 @@ def only_one(lock_file: Path, work: str) -> Iterator[None]:
 
 
 def holder(lock_file: Path) -> int | None:
-    """The process that holds the lock, None if nobody does."""
+    """The process that holds the lock, None if nobody does. Only asks: it is in nobody's way."""
     try:
         descriptor = os.open(lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_RDLCK))
+        if _LOCK.unpack(answer)[0] == fcntl.F_UNLCK:
+            return None
         return int(os.pread(descriptor, 32, 0) or b"0")
     finally:
         os.close(descriptor)
-    return None
+
+
+def _whole_file(kind: int) -> bytes:
+    return _LOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
 def watch_parent(parent: int, stop: Callable[[], None]) -> None:

@@ -328,7 +328,8 @@ async def test_whoever_arrives_while_the_gateway_stops_does_not_hold_it_up(
 
     async def slowly(why: str) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await late.hello()
+            async with asyncio.timeout(1):
+                await late.hello()
         await end(why)
 
     monkeypatch.setattr(online, "end", slowly)
