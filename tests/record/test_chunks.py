@@ -62,7 +62,7 @@ def some_frames(count: int = 5) -> list[Frame]:
 
 def test_a_chunk_has_no_gap() -> None:
     frames = some_frames()
-    with pytest.raises(ValueError, match="no gap"):
+    with pytest.raises(RecordBroken, match="not in sequence"):
         join(frames[:2] + frames[3:])
 
 

@@ -7,7 +7,6 @@ do out of the ordinary.
 
 import argparse
 import contextlib
-import gc
 import math
 import os
 import signal
@@ -22,14 +21,17 @@ from pgwitness.index.discretion import TEXTS, Text
 from pgwitness.index.follower import Follower, Pace
 from pgwitness.index.location import Location
 from pgwitness.index.opening import log, open_writer
-from pgwitness.processes import watch_parent
+from pgwitness.processes import collect_garbage_rarely, watch_parent
 
 SHORTEST_SLEEP = 0.05
-LONGEST_SLEEP = 0.2
+LONGEST_SLEEP = 0.5
+SLEEP_FACTOR = 8.0
 PATIENCE_SECONDS = 60.0
 BUSY_SHARE = 0.1
 REST_FACTOR = 3.0
-LONGEST_REST = 0.75
+BEHIND_SECONDS = 1.0
+BEHIND_REST_FACTOR = 12.0
+LONGEST_REST = 1.5
 
 
 class Turns:
@@ -38,7 +40,8 @@ class Turns:
     Usually on one of scheduling class SCHED_IDLE: to whoever relays or answers, a processor on which only
     such a thread runs is a free one. It still costs them a switch from one process to another where they
     would have found the processor asleep, so while others want it the thread rests three times as long as it
-    works. On a machine that is never idle it may not get on; when it has not caught up for ``patience``
+    works, and twelve times where that does not keep up: what it does there, others lack, and it is too late
+    anyway. On a machine that is never idle it may not get on; when it has not caught up for ``patience``
     seconds, and at first, the work is done at the process's own priority and without rest.
     """
 
@@ -65,7 +68,8 @@ class Turns:
         more = follower.step()
         worked, waited = time.monotonic() - began, _seconds_waited() - waited
         if waited > worked * BUSY_SHARE:
-            self.rest = min(worked * REST_FACTOR, LONGEST_REST)
+            behind = time.monotonic() - self._caught_up > BEHIND_SECONDS
+            self.rest = min(worked * (BEHIND_REST_FACTOR if behind else REST_FACTOR), LONGEST_REST)
         return more
 
     def close(self) -> None:
@@ -112,19 +116,21 @@ class Indexer:
         path, writer = open_writer(self._location, self._tape, self._text)
         try:
             follower = Follower(self._tape, writer, self._pace)
-            sleep = SHORTEST_SLEEP
             while not self._stop.is_set() and self._location.current() == path:
-                before = follower.position
-                if self._turns.step(follower):
-                    sleep = SHORTEST_SLEEP
-                    self._stop.wait(self._turns.rest)
-                    continue
-                sleep = SHORTEST_SLEEP if follower.position != before else min(sleep * 1.5, LONGEST_SLEEP)
-                self._stop.wait(sleep)
+                began = time.monotonic()
+                more = self._turns.step(follower)
+                worked = time.monotonic() - began
+                self._stop.wait(self._turns.rest if more else nap(worked))
             if self._location.current() == path:
                 follower.snapshot()
         finally:
             writer.close()
+
+
+def nap(worked: float) -> float:
+    """Seconds to sleep at the tape's live end, after a step of ``worked`` seconds: the more there is to do,
+    the longer, since a large batch costs half as much a statement as many small ones."""
+    return min(max(SHORTEST_SLEEP, worked * SLEEP_FACTOR), LONGEST_SLEEP)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -135,9 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     parent = os.getppid()
     os.nice(options.nice)
-    # Batches are short-lived and without cycles: looking through them for garbage is a tenth of the work.
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    collect_garbage_rarely()
     indexer = Indexer(options.state, text=options.text)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: indexer.stop())

@@ -5,6 +5,7 @@ again in the log (``follow``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from pgwitness.record.secrets import Secrets
 LARGEST_CHUNK = 8 << 20
 """Payload bytes that a chunk is made of, at most, and one frame."""
 LONGEST_TEXT = 1000
+
+_payload = itemgetter(5)
 
 Wrap = Callable[[str, bytes], None]
 """Told (session, secret) before any entry of the session: keeps it for auditors, durably."""
@@ -158,7 +161,7 @@ def _advance(chain: Chain, entry: InChain, leaf: bytes) -> None:
 
 def _runs(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
     """Stretches without a gap."""
-    if [frame[1] for frame in frames] == [*range(frames[0][1], frames[0][1] + len(frames))]:
+    if frames[-1][1] - frames[0][1] == len(frames) - 1:
         yield frames
         return
     start = 0
@@ -170,7 +173,7 @@ def _runs(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
 
 
 def _pieces(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
-    if sum([len(frame[5]) for frame in frames]) <= LARGEST_CHUNK:
+    if sum(map(len, map(_payload, frames))) <= LARGEST_CHUNK:
         yield frames
         return
     start = size = 0

@@ -96,11 +96,12 @@ class Header:
 
 
 def join(frames: Sequence[Frame]) -> bytes:
-    """The plain form of frames of one session, whose sequences follow each other."""
+    """The plain form of frames of one session. Raises RecordBroken if their sequences do not follow each
+    other."""
     count = len(frames)
     _, sequences, kinds, times, positions, payloads = zip(*frames, strict=True)
     if sequences != tuple(range(sequences[0], sequences[0] + count)):
-        raise ValueError("a chunk has no gap")
+        raise RecordBroken("its frames are not in sequence")
     return b"".join(
         [
             _FIRST.pack(count, sequences[0], times[0], positions[0]),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pgwitness.config import load
 from pgwitness.errors import ConflictError, WitnessError
-from pgwitness.processes import watch_parent
+from pgwitness.processes import collect_garbage_rarely, watch_parent
 from pgwitness.sealing.process import Plan, SealingProcess, log, yield_to_others
 
 
@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     parent = os.getppid()
     yield_to_others(options.nice)
+    collect_garbage_rarely()
     try:
         settings = load(state=options.state)
         plan = Plan(
