@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgwitness.cli.text import count, duration, one_line, short, visible
+from pgwitness.review.text import count, duration, one_line, short, visible
 
 
 @pytest.mark.parametrize(
