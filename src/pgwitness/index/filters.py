@@ -96,6 +96,16 @@ def _about(
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What a reader may see at all. No filter: nobody asks for it, it holds whatever is asked for."""
+
+    identity: str | None = None
+    """Sessions of this identity only; None: of all."""
+    connections: tuple[str, ...] | None = None
+    """Sessions through these connections only; None: through all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Filters:
     """All that is given must hold."""
 
@@ -167,6 +177,9 @@ class Filters:
         default=None, metadata=_about("N", "Of at least so many rows.", "1000", _count, on_statements=True)
     )
 
+    scope: Scope | None = None
+    """Set by who knows the reader; a session outside of it is one that does not exist."""
+
     def with_session(self, session: str | None) -> "Filters":
         return replace(self, session=session)
 
@@ -176,7 +189,9 @@ class Filters:
         return any(each.on_statements and getattr(self, each.name) is not None for each in FILTERS)
 
 
-FILTERS = tuple(Filter(each.name, *each.metadata["filter"]) for each in fields(Filters))
+FILTERS = tuple(
+    Filter(each.name, *each.metadata["filter"]) for each in fields(Filters) if "filter" in each.metadata
+)
 
 
 def parse(given: Mapping[str, str | None], now: datetime | None = None) -> Filters:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from pgwitness.errors import ConflictError, InvalidError, NotFoundError
 from pgwitness.index import tables, times
 from pgwitness.index.batch import TEN_SECONDS
-from pgwitness.index.filters import Filters
+from pgwitness.index.filters import Filters, Scope
 from pgwitness.index.rows import COLUMNS, PARAMETERS
 
 FEW_SESSIONS = 64
@@ -35,12 +35,13 @@ _STATEMENT = tables.statements.c
 _TEXT = tables.texts.c
 
 
-def resolve(connection: Connection, text: str) -> tuple[int, str]:
+def resolve(connection: Connection, text: str, scope: Scope | None = None) -> tuple[int, str]:
+    """Number and id. What lies outside of the scope is unknown, and makes no other ambiguous."""
     wanted = "".join(c for c in text.lower() if c in "0123456789abcdef-").replace("-", "")
     if not wanted or set(text.lower()) - set("0123456789abcdef-.…"):
         unknown(text)
     plain = func.replace(_SESSION.id, "-", "")
-    query = select(_SESSION.number, _SESSION.id).limit(4)
+    query = select(_SESSION.number, _SESSION.id).where(*within(scope)).limit(4)
     if len(wanted) == 32:
         rows = connection.execute(query.where(_SESSION.id == _hyphenated(wanted))).all()
     else:
@@ -82,9 +83,18 @@ def select_statements(connection: Connection, filters: Filters) -> Select[Any]:
     )
 
 
+def within(scope: Scope | None) -> Iterator[ColumnElement[bool]]:
+    """On sessions."""
+    if scope is not None and scope.identity is not None:
+        yield _SESSION.identity == scope.identity
+    if scope is not None and scope.connections is not None:
+        yield _SESSION.connection.in_(scope.connections)
+
+
 def of_sessions(connection: Connection, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    yield from within(filters.scope)
     if filters.session is not None:
-        yield _SESSION.number == resolve(connection, filters.session)[0]
+        yield _SESSION.number == resolve(connection, filters.session, filters.scope)[0]
     wanted = [
         _SESSION[name] == getattr(filters, name)
         for name in ("identity", "run", "connection")

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from pgwitness.errors import NotFoundError, UnavailableError
 from pgwitness.index import queries, tables
 from pgwitness.index.database import connect
-from pgwitness.index.filters import Filters
+from pgwitness.index.filters import Filters, Scope
 from pgwitness.index.location import Location
 from pgwitness.index.rows import COLUMNS, to_statement
 from pgwitness.statements.model import Statement
@@ -100,13 +100,13 @@ class IndexReader:
         with opened as connection, connection.begin():
             yield connection
 
-    def resolve(self, text: str) -> str:
-        """The full id of the session whose id begins or ends with ``text``. Raises NotFoundError,
-        ConflictError."""
+    def resolve(self, text: str, scope: Scope | None = None) -> str:
+        """The full id of the session whose id begins or ends with ``text``, of those in the scope. Raises
+        NotFoundError, ConflictError."""
         with self.connection() as connection:
             if connection is None:
                 queries.unknown(text)
-            return queries.resolve(connection, text)[1]
+            return queries.resolve(connection, text, scope)[1]
 
     def sessions(self, filters: Filters, *, limit: int = 100, cursor: str | None = None) -> Page[Session]:
         """The newest first."""
