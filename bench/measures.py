@@ -17,8 +17,12 @@ import psycopg
 from bench.routes import Route, sealed
 from pgwitness._core import KIND_CLIENT, KIND_SERVER, TapeReader
 from pgwitness.embedded import wheel_programs
-from pgwitness.sealing.status import record_status
+from pgwitness.record.checkpoint import Checkpoint
+from pgwitness.record.layout import Layout
+from pgwitness.record.log_reader import LogReader
 from support.raw import RawClient, message, query
+
+_A_HASH_AND_LENGTH = 34
 
 Measure = Callable[[Route], float]
 Fresh = Callable[[], AbstractContextManager[Route]]
@@ -176,11 +180,11 @@ def record_bytes(*, statements: int, clients: int = 8) -> dict[str, Measure]:
         assert route.gateway is not None
         state = route.gateway.state
         sealed(state)
-        position, before = record_status(state)["position"], _record_length(state)
+        before = LogReader(Layout(state / "record")).checkpoint
         each = statements // clients
         _pgbench(route, "-S", "-M", "prepared", "-c", str(clients), "-j", "2", "-t", str(each))
         sealed(state)
-        return _record_length(state) - before, _wire_length(state / "tape", position)
+        return _record_length(state, before), _wire_length(state / "tape", before.tape)
 
     def a_statement(route: Route) -> float:
         return measure(route)[0] / statements
@@ -192,8 +196,16 @@ def record_bytes(*, statements: int, clients: int = 8) -> dict[str, Measure]:
     return {"bytes": a_statement, "ratio": a_byte}
 
 
-def _record_length(state: Path) -> int:
-    return sum(path.stat().st_size for path in (state / "record").rglob("*") if path.is_file())
+def _record_length(state: Path, before: Checkpoint) -> int:
+    """What came since: objects, and entries with their hash and length. Partial tiles do not stay."""
+    layout = Layout(state / "record")
+    entries = sum(len(entry) + _A_HASH_AND_LENGTH for _, entry in LogReader(layout).raw_entries(before.size))
+    objects = sum(
+        layout.segment(number).stat().st_size
+        for number in layout.segment_numbers()
+        if number >= before.segment
+    )
+    return entries + objects - before.offset
 
 
 def _wire_length(tape: Path, position: int) -> int:
