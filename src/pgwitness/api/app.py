@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import pgwitness
 from pgwitness.api import admin, connectors, keeping, metrics, review, watch
-from pgwitness.api.context import ServicesHere, get_actor
+from pgwitness.api.access import May
+from pgwitness.api.context import ServicesHere
 from pgwitness.api.problems import MEDIA_TYPE, problem
 from pgwitness.api.services import Services
 from pgwitness.errors import AuthenticationFailed, InvalidError, NotFoundError, WitnessError
@@ -25,7 +26,7 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
 
     ``local``: whoever reaches it is the user who owns the state directory, and needs no token. Only for
     a Unix socket that nobody else can open, and for use in this process. Otherwise every request but
-    ``/health`` needs a bearer token of role admin.
+    ``/health`` and the OpenAPI document needs a token, of a role that the route names.
     """
     app = FastAPI(
         title="pgwitness",
@@ -36,13 +37,12 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     )
     app.state.services = services
     app.state.local = local
-    authenticated = [Depends(get_actor)]
-    app.include_router(admin.router, prefix=PREFIX, dependencies=authenticated, tags=["administration"])
-    app.include_router(connectors.router, prefix=PREFIX, dependencies=authenticated, tags=["connectors"])
-    app.include_router(keeping.router, prefix=PREFIX, dependencies=authenticated, tags=["keeping"])
-    app.include_router(review.router, prefix=PREFIX, dependencies=authenticated, tags=["review"])
-    app.include_router(watch.router, prefix=PREFIX, dependencies=authenticated, tags=["watch"])
-    app.add_api_route("/metrics", _metrics, dependencies=authenticated, include_in_schema=False)
+    app.include_router(admin.router, prefix=PREFIX, tags=["administration"])
+    app.include_router(connectors.router, prefix=PREFIX, tags=["connectors"])
+    app.include_router(keeping.router, prefix=PREFIX, tags=["keeping"])
+    app.include_router(review.router, prefix=PREFIX, tags=["review"])
+    app.include_router(watch.router, prefix=PREFIX, tags=["watch"])
+    app.add_api_route("/metrics", _metrics, dependencies=[May.oversee], include_in_schema=False)
     app.add_api_route("/health", _health, include_in_schema=False)
     app.add_api_route(f"{PREFIX}/health", _health, tags=["health"])
     app.add_exception_handler(WitnessError, _explained)

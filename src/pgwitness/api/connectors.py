@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from pgwitness.api.access import May
 from pgwitness.api.context import Actor, ServicesHere
 from pgwitness.api.services import Services
 from pgwitness.catalog.models import Connector
@@ -52,28 +53,33 @@ class ConnectorView(BaseModel):
     created_at: datetime
 
 
-@router.get("/connectors")
+@router.get("/connectors", dependencies=[May.oversee])
 def list_connectors(services: ServicesHere) -> list[ConnectorView]:
+    """All connectors, with what the running gateway knows of them."""
     return _views(services, services.catalog.connectors.list())
 
 
-@router.post("/connectors", status_code=201)
+@router.post("/connectors", status_code=201, dependencies=[May.administer])
 def add_connector(new: ConnectorNew, services: ServicesHere, actor: Actor) -> JoinTokenIssued:
+    """Invite a connector: a join token, good for one use."""
     return _invite(services, new.name, new.ttl, actor)
 
 
-@router.get("/connectors/{name}")
+@router.get("/connectors/{name}", dependencies=[May.oversee])
 def show_connector(name: str, services: ServicesHere) -> ConnectorView:
+    """One connector."""
     return _views(services, [services.catalog.connectors.get(name)])[0]
 
 
-@router.post("/connectors/{name}/rejoin", status_code=201)
+@router.post("/connectors/{name}/rejoin", status_code=201, dependencies=[May.administer])
 def rejoin_connector(name: str, change: Rejoin, services: ServicesHere, actor: Actor) -> JoinTokenIssued:
+    """Let a connector that is known join anew."""
     return _invite(services, name, change.ttl, actor, again=True, revoke=change.revoke)
 
 
-@router.delete("/connectors/{name}", status_code=204)
+@router.delete("/connectors/{name}", status_code=204, dependencies=[May.administer])
 def remove_connector(name: str, services: ServicesHere, actor: Actor) -> Response:
+    """Remove it: it comes in no more, and sessions through it end."""
     services.catalog.connectors.remove(name, actor=actor)
     return Response(status_code=204)
 

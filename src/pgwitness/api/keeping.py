@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from pgwitness.api.access import May, ReaderHere
 from pgwitness.api.context import Actor, ServicesHere
 from pgwitness.api.review import Current
 from pgwitness.api.services import Services
@@ -61,33 +62,34 @@ def keeper(services: Services) -> Keeper:
     return Keeper(services.settings.state, services.catalog, services.index, keep, services.record_event)
 
 
-@router.get("/holds")
+@router.get("/holds", dependencies=[May.oversee])
 def holds(services: ServicesHere) -> list[HoldView]:
     """The newest first."""
     return [_view(hold) for hold in services.catalog.keeping.holds()]
 
 
-@router.post("/sessions/{session}/hold", status_code=201)
-def hold(session: str, why: Why, services: Current, actor: Actor) -> HoldView:
+@router.post("/sessions/{session}/hold", status_code=201, dependencies=[May.operate])
+def hold(session: str, why: Why, services: Current, reader: ReaderHere) -> HoldView:
     """Nobody can erase a session that is held, and retention passes it over."""
-    id = resolve(services.index, session)
-    return _view(services.catalog.keeping.hold(id, why.reason, actor=actor))
+    id = reader.check_session(services.index, session)
+    return _view(services.catalog.keeping.hold(id, why.reason, actor=reader.actor))
 
 
-@router.post("/sessions/{session}/release")
+@router.post("/sessions/{session}/release", dependencies=[May.administer])
 def release(session: str, why: Why, services: Current, actor: Actor) -> dict[str, Any]:
+    """End the hold."""
     id = resolve(services.index, session)
     services.catalog.keeping.release(id, why.reason, actor=actor)
     return {"session": id, "held": False}
 
 
-@router.post("/sessions/{session}/erase", status_code=202)
+@router.post("/sessions/{session}/erase", status_code=202, dependencies=[May.administer])
 def erase(session: str, why: Why, services: Current, actor: Actor) -> dict[str, Any]:
     """Destroy the content of an ended session for good. That it was, who erased it and why stays."""
     return {"session": keeper(services).erase(session, why.reason, actor=actor), "erasing": True}
 
 
-@router.get("/retention")
+@router.get("/retention", dependencies=[May.oversee])
 def rules(services: ServicesHere) -> list[RuleView]:
     """The connections' own rules, then the setting."""
     found = services.catalog.keeping.rules()
@@ -95,7 +97,7 @@ def rules(services: ServicesHere) -> list[RuleView]:
     return [*listed, RuleView(connection=None, keep=span(keeper(services).keep))]
 
 
-@router.put("/retention/{connection}")
+@router.put("/retention/{connection}", dependencies=[May.administer])
 def set_rule(connection: str, rule: Keep, services: ServicesHere, actor: Actor) -> list[RuleView]:
     keeping = services.catalog.keeping
     if rule.keep == DEFAULT:
@@ -106,7 +108,7 @@ def set_rule(connection: str, rule: Keep, services: ServicesHere, actor: Actor) 
     return rules(services)
 
 
-@router.get("/retention/due")
+@router.get("/retention/due", dependencies=[May.oversee])
 def due(services: Current) -> list[DueView]:
     """Sessions that the next pass erases."""
     return [
@@ -121,7 +123,7 @@ def due(services: Current) -> list[DueView]:
     ]
 
 
-@router.post("/retention/run")
+@router.post("/retention/run", dependencies=[May.administer])
 def run(services: Current, actor: Actor) -> dict[str, Any]:
     """Erase what is due now."""
     services.catalog.log(actor, "retention.run", "all connections")

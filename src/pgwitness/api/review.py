@@ -15,7 +15,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
-from pgwitness.api.context import Actor, ServicesHere
+from pgwitness.api.access import May, Reader, ReaderHere
+from pgwitness.api.context import ServicesHere
 from pgwitness.api.services import Services
 from pgwitness.errors import NotFoundError, UnavailableError
 from pgwitness.index.events import list_events
@@ -23,7 +24,7 @@ from pgwitness.index.filters import FILTERS, Filters, parse
 from pgwitness.index.status import index_status
 from pgwitness.review.export import export_session
 from pgwitness.review.replay import replay
-from pgwitness.review.sessions import list_sessions, resolve, show_session
+from pgwitness.review.sessions import list_sessions, show_session
 from pgwitness.review.statements import iterate_statements, list_statements, show_statement
 from pgwitness.sealing.status import record_status
 
@@ -67,58 +68,63 @@ Current = Annotated[Services, Depends(_current)]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
-@router.get("/sessions")
+@router.get("/sessions", dependencies=[May.read])
 def sessions(
-    services: Current, filters: FiltersHere, limit: Limit = 100, cursor: str | None = None
+    services: Current, reader: ReaderHere, filters: FiltersHere, limit: Limit = 100, cursor: str | None = None
 ) -> Response:
     """A page, the newest first: ``items``, and the cursor of the ``next`` page or null."""
-    return _json(list_sessions(services.index, filters, limit=limit, cursor=cursor))
+    return _json(list_sessions(services.index, reader.restrict(filters), limit=limit, cursor=cursor))
 
 
-@router.get("/sessions/{session}")
-def session(session: str, services: Current, actor: Actor) -> Response:
-    services.note_reading(actor, "session", resolve(services.index, session))
-    shown = show_session(services.index, session)
-    hold = services.catalog.keeping.held(shown["session"])
+@router.get("/sessions/{session}", dependencies=[May.read])
+def session(session: str, services: Current, reader: ReaderHere) -> Response:
+    """All about one session but its statements."""
+    id = reader.check_session(services.index, session)
+    services.note_reading(reader.actor, "session", id)
+    shown = show_session(services.index, id)
+    # Who holds a session, and why, is not for whom it may be held against.
+    hold = services.catalog.keeping.held(id) if reader.may("auditor") else None
     shown["hold"] = hold and {"by": hold.actor, "reason": hold.reason, "at": hold.at}
     return _json(shown)
 
 
-@router.get("/sessions/{session}/replay")
-def session_replay(session: str, services: Current, actor: Actor, results: bool = False) -> Response:
+@router.get("/sessions/{session}/replay", dependencies=[May.read])
+def session_replay(session: str, services: Current, reader: ReaderHere, results: bool = False) -> Response:
     """JSON Lines: the header, statements and events in order, the end."""
-    services.note_reading(actor, "replay", resolve(services.index, session), results=results)
-    documents = replay(services.index, services.settings.tape_directory, session, results=results)
+    id = reader.check_session(services.index, session)
+    services.note_reading(reader.actor, "replay", id, results=results)
+    documents = replay(services.index, services.settings.tape_directory, id, results=results)
     return _stream((_encoder.encode(document) + b"\n" for document in documents), JSON_LINES)
 
 
-@router.get("/sessions/{session}/export")
-def session_export(session: str, services: Current, actor: Actor, format: str = "jsonl") -> Response:
+@router.get("/sessions/{session}/export", dependencies=[May.read])
+def session_export(session: str, services: Current, reader: ReaderHere, format: str = "jsonl") -> Response:
     """The session as a file of that format."""
-    services.note_reading(actor, "export", resolve(services.index, session), format=format)
-    pieces = export_session(services.index, services.settings.tape_directory, session, format)
+    id = reader.check_session(services.index, session)
+    services.note_reading(reader.actor, "export", id, format=format)
+    pieces = export_session(services.index, services.settings.tape_directory, id, format)
     return _stream(pieces, "application/octet-stream")
 
 
-@router.post("/sessions/{session}/kill")
-def session_kill(session: str, services: ServicesHere, actor: Actor) -> dict[str, Any]:
+@router.post("/sessions/{session}/kill", dependencies=[May.operate])
+def session_kill(session: str, services: ServicesHere, reader: ReaderHere) -> dict[str, Any]:
     """End a live session. Its id, or a unique head or tail of it."""
     if services.live is None:
         raise UnavailableError(
             "no gateway is running on this state directory, so no session is open",
             hint="start it with: pgwitness gateway",
         )
-    found = _live(services, session)
-    if not services.live.kill(found, actor):
+    found = _live(services, session, reader)
+    if not services.live.kill(found, reader.actor):
         raise NotFoundError(f"session {found} is not open any more")
-    services.catalog.log(actor, "session.kill", found)
+    services.catalog.log(reader.actor, "session.kill", found)
     return {"session": found, "killed": True}
 
 
-@router.get("/statements")
+@router.get("/statements", dependencies=[May.read])
 def statements(
     services: Current,
-    actor: Actor,
+    reader: ReaderHere,
     filters: FiltersHere,
     limit: Limit = 100,
     cursor: str | None = None,
@@ -127,31 +133,35 @@ def statements(
     """A page, in the order in which they reached the server: ``items``, and the cursor of the ``next``
     page.
     """
-    _note_listing(services, actor, filters)
+    filters = reader.restrict(filters)
+    note_listing(services, reader.actor, filters)
     return _json(list_statements(services.index, filters, limit=limit, cursor=cursor, newest=newest))
 
 
-@router.get("/statements/stream")
+@router.get("/statements/stream", dependencies=[May.read])
 def statements_stream(
     services: Current,
-    actor: Actor,
+    reader: ReaderHere,
     filters: FiltersHere,
     limit: Annotated[int | None, Query(ge=1)] = None,
     newest: bool = False,
 ) -> Response:
     """JSON Lines: all of them, in the order in which they reached the server."""
-    _note_listing(services, actor, filters)
+    filters = reader.restrict(filters)
+    note_listing(services, reader.actor, filters)
     found = iterate_statements(services.index, filters, limit=limit, newest=newest)
     return _stream((_encoder.encode(statement) + b"\n" for statement in found), JSON_LINES)
 
 
-@router.get("/statements/{session}/{seq}")
-def statement(session: str, seq: int, services: Current, actor: Actor) -> Response:
-    services.note_reading(actor, "statement", resolve(services.index, session), seq=seq)
-    return _json(show_statement(services.index, session, seq))
+@router.get("/statements/{session}/{seq}", dependencies=[May.read])
+def statement(session: str, seq: int, services: Current, reader: ReaderHere) -> Response:
+    """One statement."""
+    id = reader.check_session(services.index, session)
+    services.note_reading(reader.actor, "statement", id, seq=seq)
+    return _json(show_statement(services.index, id, seq))
 
 
-@router.get("/events")
+@router.get("/events", dependencies=[May.oversee])
 def events(
     services: Current,
     filters: FiltersHere,
@@ -163,24 +173,36 @@ def events(
     return _json(list_events(services.index, filters, event, limit=limit, cursor=cursor))
 
 
-@router.get("/record")
+@router.get("/record", dependencies=[May.oversee])
 def record(services: ServicesHere) -> dict[str, Any]:
     """How far the sealed record is behind the tape, its latest checkpoint, and where heads are sent."""
     return record_status(services.settings.state)
 
 
-@router.get("/index")
-def index(services: ServicesHere) -> dict[str, Any]:
-    """How far the index is behind the tape."""
-    return index_status(services.settings.state)
+@router.get("/index", dependencies=[May.read])
+def index(services: ServicesHere, reader: ReaderHere) -> dict[str, Any]:
+    """How far the index is behind the tape. Who may not see all gets no counts, and of problems only whether
+    there are any.
+    """
+    status = index_status(services.settings.state)
+    if reader.sees_all:
+        return status
+    some = [{"problem": "a part of the tape could not be read"}] if status["problems"] else []
+    return {"lag_bytes": status["lag_bytes"], "lag_seconds": status["lag_seconds"], "problems": some}
 
 
-def _note_listing(services: Services, actor: str, filters: Filters) -> None:
-    """``match`` is told without its text, which may be somebody's data: the log is never erased."""
-    session = resolve(services.index, filters.session) if filters.session else ""
+def note_listing(services: Services, actor: str, filters: Filters) -> None:
+    """Note that what these filters find is read. ``match`` is told without its text, which may be somebody's
+    data: the log is never erased.
+    """
+    session = services.index.resolve(filters.session, filters.scope) if filters.session else ""
     given = {
-        name: value for name, value in asdict(filters).items() if value is not None and name != "session"
+        name: value
+        for name, value in asdict(filters).items()
+        if value is not None and name not in ("session", "scope")
     }
+    if filters.scope is not None and filters.scope.connections is not None:
+        given["connections"] = list(filters.scope.connections)
     if "match" in given:
         given["match"] = True
     told = {
@@ -189,10 +211,10 @@ def _note_listing(services: Services, actor: str, filters: Filters) -> None:
     services.note_reading(actor, "statements", session or "all sessions", **told)
 
 
-def _live(services: Services, text: str) -> str:
+def _live(services: Services, text: str, reader: Reader) -> str:
     """The full id of a live session, which the index may not know yet."""
     assert services.live is not None
-    open_now = [str(each["session"]) for each in services.live.list()]
+    open_now = [str(each["session"]) for each in services.live.list() if reader.reaches(each["connection"])]
     wanted = text.lower().replace("-", "")
     matching = [each for each in open_now if wanted in (each, each.replace("-", ""))]
     matching = (
@@ -202,7 +224,7 @@ def _live(services: Services, text: str) -> str:
     )
     if len(matching) == 1:
         return matching[0]
-    found = resolve(services.index, text)
+    found = reader.check_session(services.index, text)
     if found in open_now:
         return found
     raise NotFoundError(f"session {found} is not open any more")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from pgwitness.api.access import May, ReaderHere
 from pgwitness.api.context import Actor, ServicesHere
 from pgwitness.api.schemas import WatchView
 from pgwitness.api.services import Services
@@ -45,19 +46,24 @@ def views(services: Services, connections: list[str]) -> dict[str, WatchView]:
     return found
 
 
-@router.get("/findings")
+@router.get("/findings", dependencies=[May.review])
 def findings(
-    services: ServicesHere, connection: str | None = None, past: bool = False
+    services: ServicesHere, reader: ReaderHere, connection: str | None = None, past: bool = False
 ) -> list[dict[str, Any]]:
-    """The worst first. ``past``: also what is gone."""
+    """What the watch found around the gateway, the worst first. ``past``: also what is gone."""
     if connection is not None:
+        reader.check_connection(connection)
         services.catalog.connections.get(connection)
-    return [document(one) for one in services.catalog.findings.list(connection, past=past)]
+    found = services.catalog.findings.list(connection, past=past)
+    return [document(one) for one in found if reader.reaches(one.connection)]
 
 
-@router.post("/connections/{name}/watch")
-def look(name: str, wanted: LookNow, services: ServicesHere, actor: Actor) -> dict[str, Any]:
+@router.post("/connections/{name}/watch", dependencies=[May.operate])
+def look(name: str, wanted: LookNow, services: ServicesHere, reader: ReaderHere) -> dict[str, Any]:
     """Look now: what is found and what cannot be seen."""
+    reader.check_connection(name)
+    if wanted.through is not None:
+        reader.check_connection(wanted.through)
     services.catalog.connections.get(name)
     if services.watch is None:
         raise UnavailableError(
@@ -67,7 +73,7 @@ def look(name: str, wanted: LookNow, services: ServicesHere, actor: Actor) -> di
     return services.watch.look(name, through=wanted.through, parts=wanted.parts)
 
 
-@router.post("/connections/{name}/findings/accept")
+@router.post("/connections/{name}/findings/accept", dependencies=[May.administer])
 def accept(name: str, wanted: Keys, services: ServicesHere, actor: Actor) -> list[dict[str, Any]]:
     """Say that these findings are known and wanted, or with ``undo`` that they are not any more."""
     services.catalog.connections.get(name)

@@ -14,7 +14,8 @@ ANY: Final = "any"
 Names = tuple[str, ...] | Literal["any"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 IdentityKind = Literal["service", "human"]
-TokenRole = Literal["client", "admin"]
+TokenRole = Literal["client", "own", "auditor", "operator", "admin"]
+"""``client`` is for PostgreSQL only, the others are for the API and the pages only."""
 
 RESULTS_ALL: Final = -1
 RESULTS_NONE: Final = 0

@@ -16,6 +16,9 @@ app = typer.Typer(help="What identities log in with.", no_args_is_help=True)
 
 class Role(StrEnum):
     client = "client"
+    own = "own"
+    auditor = "auditor"
+    operator = "operator"
     admin = "admin"
 
 
@@ -36,7 +39,12 @@ def issue(
         typer.Option("--on-behalf-of", metavar="WHO", help="Whom it acts for, as the record tells."),
     ] = None,
     role: Annotated[
-        Role, typer.Option("--role", help="client: for PostgreSQL. admin: for the API of pgwitness.")
+        Role,
+        typer.Option(
+            "--role",
+            help="client: for PostgreSQL. For the API and the pages, each with the rights of those before: "
+            "own (reads the identity's own sessions), auditor (reads), operator (ends sessions), admin.",
+        ),
     ] = Role.client,
     format: FormatOption = Format.table,
     state: State = None,
@@ -68,7 +76,7 @@ def issue(
     expires = f"expires {moment(issued['expires_at'])}" if issued["expires_at"] else "never expires"
     use = (
         "export PGWITNESS_TOKEN=…"
-        if role is Role.admin
+        if role is not Role.client
         else f"postgresql://{identity}:TOKEN@GATEWAY:7432/CONNECTION"
     )
     note(f"Token {issued['id']} of {identity} {expires}. It is not shown again.\nUse: {use}")

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pgwitness.catalog.accounts import Account, Credential, EndedCredential
 from pgwitness.catalog.identities import SCRAM_ITERATIONS
-from pgwitness.catalog.models import ANY, Connection, IdentityKind
+from pgwitness.catalog.models import ANY, Connection, IdentityKind, Names
 from pgwitness.catalog.names import is_name
 from pgwitness.catalog.store import Catalog
 from pgwitness.errors import AuthenticationFailed, PermissionDenied, UnknownDatabase
@@ -60,6 +60,18 @@ class Principal:
     kind: IdentityKind
     token_id: str
     on_behalf_of: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a token for the API, and what it is good for."""
+
+    identity: str
+    token_id: str
+    role: Literal["own", "auditor", "operator", "admin"]
+    connections: Names
+    """What the token narrows its holder to."""
+    expires_at: datetime | None
 
 
 class Refusal(NamedTuple):
@@ -129,16 +141,33 @@ class Directory:
         account = self._account(name)
         return self._admit(account, account.credentials.get(token_id) if account else None)
 
-    def bearer(self, token: str) -> Principal:
-        """Who presents this token to the API. Raises AuthenticationFailed unless it is one of role admin."""
+    def bearer(self, token: str) -> Holder:
+        """Who presents this token to the API. Raises AuthenticationFailed if it is not a live one,
+        PermissionDenied if it is one for PostgreSQL."""
         token_id = tokens.public_id(token)
         account = self._account_of(token_id) if token_id else None
         if not tokens.check(token, account, self._catalog.box.salt("")) or account is None:
             raise AuthenticationFailed("the token is not valid")
-        credential = account.credentials[token_id or ""]
-        if credential.role != "admin":
-            raise PermissionDenied("this token is for PostgreSQL clients, not for administration")
-        return self._admit(account, credential)
+        return self.holder(token_id or "")
+
+    def holder(self, token_id: str) -> Holder:
+        """Of a token that was presented before, as it is now. Raises as ``bearer``."""
+        account = self._account_of(token_id)
+        credential = account.credentials.get(token_id) if account else None
+        if credential is not None and credential.role == "client":
+            raise PermissionDenied(
+                "this token is for PostgreSQL clients, not for the API",
+                hint="pgwitness token issue NAME --role auditor makes one that reads",
+            )
+        principal = self._admit(account, credential)
+        assert credential is not None and credential.role != "client"
+        return Holder(
+            principal.identity,
+            token_id,
+            credential.role,
+            self._names(credential.connections),
+            credential.expires_at,
+        )
 
     def authorize(self, principal: Principal, database: str) -> tuple[Connection, str]:
         """The connection, and the database on it, that ``CONNECTION`` or ``CONNECTION/DATABASE`` names.
@@ -215,6 +244,13 @@ class Directory:
         with self._lock:
             self._used[credential.token_id] = now
         return Principal(account.name, account.id, account.kind, credential.token_id, credential.on_behalf_of)
+
+    def _names(self, connections: frozenset[str] | None) -> Names:
+        if connections is None:
+            return ANY
+        all_of_them = self._catalog.connections.list
+        named = self._ask("connection names", "", lambda _: {each.id: each.name for each in all_of_them()})
+        return tuple(sorted(named[id] for id in connections if id in named))
 
     def _account(self, name: str) -> Account | None:
         return self._ask("account", name, self._catalog.accounts.by_name) if is_name(name) else None

@@ -84,6 +84,11 @@ def issue_internal(
     """As ``issue``, also for the identities of pgwitness itself."""
     if role not in get_args(TokenRole):
         raise InvalidError(f"the role of a token is one of {', '.join(get_args(TokenRole))}")
+    if role == "admin" and connections != ANY:
+        raise InvalidError(
+            "a token of role admin is for all connections, since it could issue itself another",
+            hint="roles own, auditor and operator can be narrowed to connections",
+        )
     if not connections:
         raise InvalidError(
             "the token would allow no connection", hint="leave its connections out, or name one"
