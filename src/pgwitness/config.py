@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from pgwitness.config_sinks import Sinks
 from pgwitness.errors import InvalidError, RecordBroken, UnavailableError
 
 ENVIRONMENT_PREFIX = "PGWITNESS_"
@@ -93,6 +94,41 @@ class LimitSettings(_Section):
             "without one ends at once, and its open transaction is rolled back."
         ),
     ] = 30
+
+
+class HttpSettings(_Section):
+    """Who asks the API and the pages, and how often. The Unix socket of the state directory has no limits."""
+
+    requests_per_second: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Requests of one token in the long run, and of one address without a token. More are "
+            "answered 429. 0: no limit.",
+        ),
+    ] = 50
+    requests_burst: Annotated[
+        int, Field(ge=1, description="Requests that may come at once before that counts.")
+    ] = 500
+    failures_per_minute: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Wrong tokens that one address may send. Tokens that were right before go on. "
+            "0: no limit.",
+        ),
+    ] = 10
+    sign_in_hours: Annotated[
+        float,
+        Field(gt=0, le=168, description="A sign-in at the pages ends after this, or with its token."),
+    ] = 12
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Addresses of TLS proxies in front of the API, whose X-Forwarded-For and "
+            "X-Forwarded-Proto are believed."
+        ),
+    ] = ()
 
 
 class TapeSettings(_Section):
@@ -320,6 +356,7 @@ class Settings(BaseSettings):
         TunnelSettings()
     )
     limits: Annotated[LimitSettings, Field(description="What clients may take.")] = LimitSettings()
+    http: Annotated[HttpSettings, Field(description="Who asks the API and the pages.")] = HttpSettings()
     tape: Annotated[TapeSettings, Field(description="The files that sessions are recorded to.")] = (
         TapeSettings()
     )
@@ -330,6 +367,10 @@ class Settings(BaseSettings):
     seal: Annotated[SealSettings, Field(description="How the tape becomes the record.")] = SealSettings()
     heads: Annotated[HeadSettings, Field(description="Where checkpoints are sent.")] = HeadSettings()
     watch: Annotated[WatchSettings, Field(description="Who goes around the gateway.")] = WatchSettings()
+    sinks: Annotated[
+        Sinks,
+        Field(description="Where statements and events are sent: a table for each sink (docs/sinks.md)."),
+    ] = {}
 
     @property
     def catalog_location(self) -> str:

@@ -30,6 +30,14 @@ class ForbiddenError(WitnessError):
     """The caller of the API may not do this."""
 
 
+class TooManyRequests(WitnessError):
+    """The caller of the API asks too often. ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float = 1, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
 class ConnectorRefused(WitnessError):
     """Who dials in as a connector may not be one: its join token or its certificate is not good, and why."""
 

@@ -10,13 +10,16 @@ differs from that for a thing that is not there.
 # No ``from __future__ import annotations`` here: FastAPI cannot resolve those of a callable object.
 
 import getpass
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal
 
 from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie, HTTPBearer
 
-from pgwitness.catalog.models import ANY, Names
-from pgwitness.errors import AuthenticationFailed, ForbiddenError, NotFoundError
+from pgwitness.api.gate import Gate, actor_of
+from pgwitness.api.signin import COOKIE, CSRF_FIELD, CSRF_HEADER, SAFE_METHODS
+from pgwitness.catalog.models import ANY
+from pgwitness.errors import ForbiddenError, NotFoundError
 from pgwitness.index.filters import Filters, Scope
 from pgwitness.index.store import IndexReader
 
@@ -24,6 +27,17 @@ Role = Literal["own", "auditor", "operator", "admin"]
 
 RANKS: Final[tuple[Role, ...]] = ("own", "auditor", "operator", "admin")
 """Each may do all that those before it may."""
+
+_BEARER: Final = HTTPBearer(
+    auto_error=False, scheme_name="token", description="A token, but not of role client"
+)
+_SIGN_IN: Final = APIKeyCookie(
+    name=COOKIE,
+    auto_error=False,
+    scheme_name="sign-in",
+    description=f"Of the pages. What changes something takes the header {CSRF_HEADER}, too",
+)
+_FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,8 @@ class Reader:
     connections: tuple[str, ...] | None = None
     """The only connections that the token is for; None: all."""
     token_id: str | None = None
+    csrf: str | None = field(default=None, repr=False)
+    """What the forms of a sign-in's pages send back; None: the token itself came with the request."""
 
     @property
     def scope(self) -> Scope | None:
@@ -83,27 +99,56 @@ class Reader:
             )
 
 
-def get_reader(request: Request) -> Reader:
-    """Raises AuthenticationFailed, PermissionDenied.
+async def sent_csrf(request: Request) -> str | None:
+    """The second secret of a sign-in, as the request's header or as a field of its form."""
+    sent = request.headers.get(CSRF_HEADER)
+    if sent is not None or request.method in SAFE_METHODS or COOKIE not in request.cookies:
+        return sent
+    if not request.headers.get("content-type", "").startswith(_FORMS):
+        return None
+    field = (await request.form()).get(CSRF_FIELD)
+    return field if isinstance(field, str) else None
+
+
+def get_reader(
+    request: Request,
+    csrf: Annotated[str | None, Depends(sent_csrf)],
+    _bearer: Annotated[object, Depends(HTTPBearer(auto_error=False, scheme_name="token"))] = None,
+    _cookie: Annotated[
+        object, Depends(APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="sign-in"))
+    ] = None,
+) -> Reader:
+    """By the token of the Authorization header, or by the cookie of a sign-in. Raises AuthenticationFailed,
+    PermissionDenied, ForbiddenError, TooManyRequests.
 
     That an application is local is said where it is made, by who knows on what it will be served;
-    nothing in a request can make it so.
+    nothing in a request can make it so. The last two parameters are for the OpenAPI document.
     """
     if request.app.state.local:
         return Reader(f"local:{_user()}", "admin")
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise AuthenticationFailed(
-            "a token is needed",
-            hint="send the header: Authorization: Bearer TOKEN, with a token of role own, auditor, operator "
-            "or admin",
+    gate: Gate = request.app.state.gate
+    holder, signed_in = gate.admit(request)
+    if signed_in is not None and request.method not in SAFE_METHODS and not signed_in.wrote(csrf):
+        raise ForbiddenError(
+            "this does not come from a page of your sign-in", hint="reload the page and try again"
         )
-    holder = request.app.state.services.directory.bearer(token.strip())
-    address = f" from {request.client.host}" if request.client and request.client.host else ""
-    actor = f"{holder.identity} (token {holder.token_id}){address}"
-    return Reader(actor, holder.role, holder.identity, _scope(holder.connections), holder.token_id)
+    return Reader(
+        actor=actor_of(holder, request),
+        role=holder.role,
+        identity=holder.identity,
+        connections=None if holder.connections == ANY else holder.connections,
+        token_id=holder.token_id,
+        csrf=signed_in.csrf if signed_in is not None else None,
+    )
 
 
+def count_request(request: Request) -> None:
+    """For routes that anybody may use. Raises TooManyRequests."""
+    if not request.app.state.local:
+        request.app.state.gate.pass_by(request)
+
+
+Counted = Annotated[None, Depends(count_request)]
 ReaderHere = Annotated[Reader, Depends(get_reader)]
 
 
@@ -142,10 +187,6 @@ class May:
     """Operator and admin; the route narrows to connections."""
     administer = Depends(Permission("admin", everything=True))
     """Admin, not narrowed to connections."""
-
-
-def _scope(names: Names) -> tuple[str, ...] | None:
-    return None if names == ANY else names
 
 
 def _user() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -11,11 +12,18 @@ from starlette.exceptions import HTTPException
 
 import pgwitness
 from pgwitness.api import admin, connectors, keeping, metrics, review, watch
-from pgwitness.api.access import May
+from pgwitness.api.access import Counted, May
 from pgwitness.api.context import ServicesHere
+from pgwitness.api.gate import Gate
 from pgwitness.api.problems import MEDIA_TYPE, problem
 from pgwitness.api.services import Services
-from pgwitness.errors import AuthenticationFailed, InvalidError, NotFoundError, WitnessError
+from pgwitness.errors import (
+    AuthenticationFailed,
+    InvalidError,
+    NotFoundError,
+    TooManyRequests,
+    WitnessError,
+)
 from pgwitness.sealing.status import record_health
 
 PREFIX = "/api/v1"
@@ -37,6 +45,7 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     )
     app.state.services = services
     app.state.local = local
+    app.state.gate = Gate(services.directory, services.settings.http)
     app.include_router(admin.router, prefix=PREFIX, tags=["administration"])
     app.include_router(connectors.router, prefix=PREFIX, tags=["connectors"])
     app.include_router(keeping.router, prefix=PREFIX, tags=["keeping"])
@@ -52,7 +61,7 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     return app
 
 
-def _health(services: ServicesHere) -> dict[str, Any]:
+def _health(services: ServicesHere, _counted: Counted) -> dict[str, Any]:
     """That it serves, and whether the record keeps up. No more: this needs no token."""
     if not services.settings.seal.enabled:
         return {"status": "ok", "record": None}
@@ -72,7 +81,11 @@ def _metrics(services: ServicesHere) -> Response:
 
 def _answer(error: WitnessError) -> JSONResponse:
     document = problem(error)
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, AuthenticationFailed) else None
+    headers = {}
+    if isinstance(error, AuthenticationFailed):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
     return JSONResponse(document, document["status"], headers, media_type=MEDIA_TYPE)
 
 

@@ -14,6 +14,7 @@ KINDS: dict[str, tuple[type[WitnessError], int]] = {
     "conflict": (errors.ConflictError, 409),
     "invalid": (errors.InvalidError, 422),
     "forbidden": (errors.ForbiddenError, 403),
+    "too_many_requests": (errors.TooManyRequests, 429),
     "unavailable": (errors.UnavailableError, 503),
     "unauthenticated": (errors.AuthenticationFailed, 401),
     "permission_denied": (errors.PermissionDenied, 403),

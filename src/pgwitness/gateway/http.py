@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +30,24 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """``start``, then ``stop``. ``app`` asks for tokens, ``local_app`` trusts whoever can open the socket."""
+    """``start``, then ``stop``. ``app`` asks for tokens, ``local_app`` trusts whoever can open the socket.
 
-    def __init__(self, app: Any, local_app: Any, host: str, port: int, socket_path: Path) -> None:
+    ``proxies``: who is believed where a request really comes from. By default nobody, since any process of
+    this machine could say anything, and it would be in the audit.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        local_app: Any,
+        host: str,
+        port: int,
+        socket_path: Path,
+        proxies: Sequence[str] = (),
+    ) -> None:
         self._apps = (app, local_app)
         self._host, self._port, self._path = host, port, socket_path
+        self._proxies = list(proxies)
         self._servers: list[tuple[_Server, asyncio.Task[None]]] = []
         self.url = ""
 
@@ -50,6 +63,8 @@ class HttpServer:
                     log_config=None,
                     access_log=False,
                     server_header=False,
+                    proxy_headers=bool(self._proxies),
+                    forwarded_allow_ips=self._proxies,
                     timeout_graceful_shutdown=GRACE_SECONDS,
                 )
             )

@@ -199,7 +199,11 @@ class Gateway:
         settings = self.settings
         if self._make_apps is not None:
             self._http = HttpServer(
-                *self._make_apps(self), settings.http_host, settings.http_port, settings.admin_socket
+                *self._make_apps(self),
+                settings.http_host,
+                settings.http_port,
+                settings.admin_socket,
+                settings.http.trusted_proxies,
             )
             await self._http.start()
         if self._index:
