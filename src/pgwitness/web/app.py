@@ -1,0 +1,24 @@
+"""The whole site: the API's application with the pages on it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+
+from pgwitness.api.app import create_app
+from pgwitness.api.services import Services
+from pgwitness.web import assets, problems, signin
+from pgwitness.web.headers import StrictHeaders
+
+PAGES: Final[tuple[APIRouter, ...]] = (assets.router, signin.open_router, signin.router)
+
+
+def create_site(services: Services, *, local: bool = False) -> FastAPI:
+    """``local`` as in ``api.app.create_app``: not for a port, where any page of the web could use it."""
+    app = create_app(services, local=local)
+    for router in PAGES:
+        app.include_router(router)
+    problems.install(app)
+    app.add_middleware(StrictHeaders)
+    return app

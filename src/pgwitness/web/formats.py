@@ -1,0 +1,107 @@
+"""How pages write times, numbers and names: the filters of the templates. The words are those of
+``review.text``.
+
+All times are UTC, as in the record. What is cut or shortened has the whole of it in its title.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from pgwitness.review.text import count, duration, ending, one_line, short, visible
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def iso(moment: datetime | str) -> str:
+    """RFC 3339 in UTC with six digits, as in the record's documents."""
+    if isinstance(moment, str):
+        return moment
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def time(moment: datetime | str | None, digits: int = 0) -> Markup:
+    """``2026-11-22 06:45:31``, with ``digits`` of the second's fraction."""
+    return _time(moment, lambda text: f"{text[:10]} {text[11 : 20 + digits if digits else 19]}")
+
+
+def clock(moment: datetime | str | None, digits: int = 3) -> Markup:
+    """``06:45:31.000``: where the day is known."""
+    return _time(moment, lambda text: text[11 : 20 + digits if digits else 19])
+
+
+def ago(moment: datetime | str | None, now: datetime | None = None) -> Markup:
+    """``3 min ago``, ``in 2 h``; a title says when exactly."""
+    if moment is None:
+        return Markup("")
+    then = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    words = "now" if abs(seconds) < 1 else span(abs(seconds))
+    if words != "now":
+        words = f"{words} ago" if seconds > 0 else f"in {words}"
+    return _time(moment, lambda _: words)
+
+
+def span(seconds: float | None) -> str:
+    """``0.4 s``, ``12 s``, ``3 min``, ``2 h``, ``5 d``: in its largest unit."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    size, unit = next((size, unit) for size, unit in _SPANS if seconds >= size)
+    return f"{int(seconds // size)} {unit}"
+
+
+def size(number: int | None) -> str:
+    """``512 bytes``, ``64.0 MiB``."""
+    if number is None:
+        return ""
+    value, unit = float(number), 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{number:,} bytes"
+
+
+def words(name: str | None) -> str:
+    """``rolled_back`` as words."""
+    return (name or "").replace("_", " ")
+
+
+def shown(value: Any) -> Any:
+    """Applied to all that a template puts out: an agent's text shows what would hide or turn its direction;
+    None is nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return visible(value)
+    return value
+
+
+def _time(moment: datetime | str | None, form: Callable[[str], str]) -> Markup:
+    if moment is None:
+        return Markup("")
+    text = iso(moment)
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        text, text.replace("T", " ").rstrip("Z"), form(text)
+    )
+
+
+FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "time": time,
+    "clock": clock,
+    "ago": ago,
+    "span": span,
+    "size": size,
+    "words": words,
+    "count": count,
+    "duration": duration,
+    "ending": ending,
+    "one_line": one_line,
+    "short": short,
+    "iso": iso,
+}

@@ -1,0 +1,100 @@
+// Comfort on every page: the theme's button, the menu of small screens, dialogs, copying, what live parts say.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const themes = ["system", "light", "dark"];
+
+  const themeButton = document.getElementById("theme-button");
+  const theme = () => root.dataset.theme || "system";
+  const nameTheme = () => {
+    themeButton.textContent = `Theme: ${theme()}`;
+  };
+  themeButton.hidden = false;
+  nameTheme();
+  themeButton.addEventListener("click", () => {
+    const next = themes[(themes.indexOf(theme()) + 1) % themes.length];
+    if (next === "system") {
+      delete root.dataset.theme;
+      localStorage.removeItem("pgwitness-theme");
+    } else {
+      root.dataset.theme = next;
+      localStorage.setItem("pgwitness-theme", next);
+    }
+    nameTheme();
+  });
+
+  const menuButton = document.getElementById("menu-button");
+  const side = document.getElementById("side");
+  const openMenu = (open) => {
+    menuButton.setAttribute("aria-expanded", String(open));
+    side.classList.toggle("open", open);
+  };
+  side.classList.add("folds");
+  menuButton.hidden = false;
+  menuButton.addEventListener("click", () => openMenu(menuButton.getAttribute("aria-expanded") !== "true"));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && side.classList.contains("open")) {
+      openMenu(false);
+      menuButton.focus();
+    }
+  });
+
+  const say = (text) => {
+    document.getElementById("announcer").textContent = text;
+  };
+
+  // data-dialog="ID" opens a dialog; in one, data-close closes it. Without scripts its form stands in the page.
+  const adopt = (part) => {
+    for (const dialog of part.querySelectorAll("dialog.needs-script")) {
+      dialog.classList.remove("needs-script");
+      dialog.removeAttribute("open");
+    }
+    for (const button of part.querySelectorAll("button[hidden][data-dialog], button[hidden][data-copy]")) {
+      button.hidden = false;
+    }
+  };
+  adopt(document);
+  document.addEventListener("htmx:load", (event) => adopt(event.target));
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-dialog], [data-close], [data-copy]");
+    if (!button) {
+      return;
+    }
+    if (button.dataset.dialog) {
+      document.getElementById(button.dataset.dialog).showModal();
+    } else if (button.dataset.copy) {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      say("Copied");
+      button.textContent = "Copied";
+    } else {
+      button.closest("dialog").close();
+    }
+  });
+
+  // A live part that cannot be renewed must not look as if nothing happened.
+  const stale = document.createElement("p");
+  stale.className = "stale";
+  stale.setAttribute("role", "alert");
+  const lost = (event) => {
+    if (event.detail.elt.hasAttribute("data-live") && !stale.isConnected) {
+      stale.textContent = "No answer from the gateway: what you see is not live.";
+      document.getElementById("content").prepend(stale);
+    }
+  };
+  document.addEventListener("htmx:sendError", lost);
+  document.addEventListener("htmx:timeout", lost);
+  document.addEventListener("htmx:responseError", lost);
+  document.addEventListener("htmx:afterOnLoad", (event) => {
+    if (event.detail.elt.hasAttribute("data-live")) {
+      stale.remove();
+    }
+  });
+  // Nothing is asked for a page that nobody sees, nor renewed under somebody's fingers.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.detail.elt;
+    const busy = part.contains(document.activeElement) && document.activeElement.matches("input, select, button");
+    if (part.hasAttribute("data-live") && (document.hidden || busy || part.querySelector("dialog[open]"))) {
+      event.preventDefault();
+    }
+  });
+})();
