@@ -46,16 +46,23 @@ def pieces(
     sql: str, parameters: Sequence[Parameter], render: Callable[[Parameter], str] = literal
 ) -> list[tuple[str, bool]]:
     """The SQL in pieces, each with whether it is a value that was bound."""
+    return [(text, number > 0) for text, number in numbered_pieces(sql, parameters, render)]
+
+
+def numbered_pieces(
+    sql: str, parameters: Sequence[Parameter], render: Callable[[Parameter], str] = literal
+) -> list[tuple[str, int]]:
+    """The SQL in pieces, each with the number of the value that was bound there, 0 for none."""
     if not parameters:
-        return [(sql, False)]
-    found: list[tuple[str, bool]] = []
+        return [(sql, 0)]
+    found: list[tuple[str, int]] = []
     at = 0
     for start, end in _placeholders(sql):
         number = int(sql[start + 1 : end])
         if 1 <= number <= len(parameters) and parameters[number - 1].encoding != "withheld":
-            found += [(sql[at:start], False), (render(parameters[number - 1]), True)]
+            found += [(sql[at:start], 0), (render(parameters[number - 1]), number)]
             at = end
-    return [*found, (sql[at:], False)]
+    return [*found, (sql[at:], 0)]
 
 
 def _placeholders(sql: str) -> list[tuple[int, int]]:

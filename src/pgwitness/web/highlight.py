@@ -16,7 +16,7 @@ from pygments.lexers.sql import PostgresLexer
 from pygments.token import Comment, Keyword, Literal, Name, Number, String, _TokenType
 
 from pgwitness.review.text import visible
-from pgwitness.review.values import pieces
+from pgwitness.review.values import numbered_pieces
 from pgwitness.statements.model import Statement
 
 LONGEST: Final = 50_000
@@ -39,16 +39,17 @@ _lexer = PostgresLexer(stripnl=False, ensurenl=False)
 
 def highlight(sql: str, *, one_line: bool = False) -> Markup:
     """The text in colours."""
-    return highlight_pieces([(sql, False)], one_line=one_line)
+    return highlight_pieces([(sql, 0)], one_line=one_line)
 
 
 def highlight_bound(statement: Statement, *, one_line: bool = False) -> Markup:
     """The statement with its bound values in place, marked as such."""
-    return highlight_pieces(pieces(statement.sql, statement.parameters), one_line=one_line)
+    return highlight_pieces(numbered_pieces(statement.sql, statement.parameters), one_line=one_line)
 
 
-def highlight_pieces(parts: Iterable[tuple[str, bool]], *, one_line: bool = False) -> Markup:
-    """Pieces of a text, each with whether it is a bound value (``review.values.pieces``).
+def highlight_pieces(parts: Iterable[tuple[str, int]], *, one_line: bool = False) -> Markup:
+    """Pieces of a text, each with the number of the value bound there, 0 for none
+    (``review.values.numbered_pieces``).
 
     ``one_line``: ends of lines are blanks, and marked where the text may hold a comment that ends with its
     line.
@@ -59,7 +60,7 @@ def highlight_pieces(parts: Iterable[tuple[str, bool]], *, one_line: bool = Fals
     shown = []
     for (part, bound), tokens in zip(given, _split(_coloured(text), given), strict=True):
         if bound:
-            shown.append(Markup('<mark class="bound">{}</mark>').format(_text(part, mark)))
+            shown.append(Markup('<mark class="bound" title="${}">{}</mark>').format(bound, _text(part, mark)))
         else:
             shown += [_span(name, _text(token, mark)) for name, token in tokens]
     return Markup("").join(shown)
@@ -76,7 +77,7 @@ def _class(kind: _TokenType) -> str:
     return next((name for known, name in _CLASSES if kind in known), "")
 
 
-def _split(tokens: Iterable[tuple[str, str]], parts: list[tuple[str, bool]]) -> list[list[tuple[str, str]]]:
+def _split(tokens: Iterable[tuple[str, str]], parts: list[tuple[str, int]]) -> list[list[tuple[str, str]]]:
     """Tokens of the whole text, cut to its pieces."""
     found: list[list[tuple[str, str]]] = [[] for _ in parts]
     ends = list(accumulate(len(part) for part, _ in parts))
