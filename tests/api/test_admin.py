@@ -55,7 +55,7 @@ def test_no_answer_and_no_audit_holds_a_password(local: httpx.Client) -> None:
     assert [answer.status_code for answer in answers] == [201, 409, 422, 422, 422, 200, 200, 200, 200]
     for answer in answers:
         assert PASSWORD not in answer.text
-    assert [entry["details"].get("password") for entry in answers[-1].json()] == ["set", "set"]
+    assert [entry["details"].get("password") for entry in answers[-1].json()["items"]] == ["set", "set"]
 
 
 def test_errors_are_problems_with_a_message_and_a_hint(local: httpx.Client) -> None:
@@ -97,8 +97,8 @@ def test_a_token_is_in_one_answer_only(local: httpx.Client) -> None:
     token = issued.json()
     assert token["token"].startswith(f"pgw_{token['id']}_") and token["expires_at"] is None
     listed = local.get("/tokens", params={"identity": "agent"})
-    assert [each["id"] for each in listed.json()] == [token["id"]]
-    assert listed.json()[0]["on_behalf_of"] == "alice"
+    assert [each["id"] for each in listed.json()["items"]] == [token["id"]]
+    assert listed.json()["items"][0]["on_behalf_of"] == "alice"
     for answer in (listed, local.get(f"/tokens/{token['id']}"), local.get("/audit")):
         assert token["token"] not in answer.text
     assert local.post(f"/tokens/{token['id']}/revoke").json()["revoked_at"]
@@ -113,14 +113,17 @@ def test_a_token_is_in_one_answer_only(local: httpx.Client) -> None:
 def test_the_audit_names_who_did_what(local: httpx.Client) -> None:
     add_connection(local)
     local.patch("/connections/orders", json={"host": "other"})
-    newest, oldest = local.get("/audit").json()
+    newest, oldest = local.get("/audit").json()["items"]
     assert (newest["action"], newest["subject"], newest["details"]) == (
         "connection.update",
         "orders",
         {"host": "other"},
     )
     assert newest["actor"].startswith("local:")
-    assert local.get("/audit", params={"before": newest["id"]}).json() == [oldest]
+    first = local.get("/audit", params={"limit": 1}).json()
+    assert first["items"] == [newest] and first["next"]
+    second = local.get("/audit", params={"limit": 1, "cursor": first["next"]}).json()
+    assert second == {"items": [oldest], "next": None}
 
 
 def test_changes_go_on_the_tape_where_there_is_one(settings: Settings, services: Services) -> None:
@@ -202,7 +205,7 @@ def test_bearer_tokens_of_role_admin_open_it(local: httpx.Client, remote: httpx.
         "/identities", json={"name": "x"}, headers={"Authorization": f"Bearer {admin['token']}"}
     )
     assert added.status_code == 201
-    assert local.get("/audit").json()[0]["actor"] == f"ops (token {admin['id']})"
+    assert local.get("/audit").json()["items"][0]["actor"] == f"ops (token {admin['id']})"
     local.post(f"/tokens/{admin['id']}/revoke")
     assert problem(get(f"Bearer {admin['token']}"), 401)
 

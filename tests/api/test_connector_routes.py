@@ -60,7 +60,10 @@ def test_tokens_are_shown_once_and_never_logged(local: httpx.Client) -> None:
         text = local.get(path).text
         assert first not in text and second not in text
         assert first.split("_")[2] not in text
-    assert [entry["action"] for entry in local.get("/audit").json()] == ["connector.rejoin", "connector.add"]
+    assert [entry["action"] for entry in local.get("/audit").json()["items"]] == [
+        "connector.rejoin",
+        "connector.add",
+    ]
 
 
 def test_errors(local: httpx.Client) -> None:

@@ -51,7 +51,8 @@ class Watched:
         return looked
 
     def findings(self, *, past: bool = False) -> list[Document]:
-        found: list[Document] = self.api("GET", f"/findings?connection={self.connection}&past={past}")
+        path = f"/findings?connection={self.connection}&past={past}&limit=1000"
+        found: list[Document] = self.api("GET", path)["items"]
         return found
 
     def api(self, method: str, path: str, body: Document | None = None) -> Any:

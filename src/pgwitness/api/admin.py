@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pgwitness.api import check, schemas, watch
 from pgwitness.api.access import May, ReaderHere
 from pgwitness.api.context import Actor, ServicesHere
+from pgwitness.api.cursors import parse_cursor
 from pgwitness.identity import tokens
 from pgwitness.identity.lifetimes import parse_lifetime
 
@@ -111,11 +112,20 @@ def enable(name: str, services: ServicesHere, actor: Actor) -> schemas.IdentityV
 
 
 @router.get("/tokens", dependencies=[May.oversee])
-def list_tokens(services: ServicesHere, identity: str | None = None) -> list[schemas.TokenView]:
-    """Tokens by their public ids, also dead ones; never their secrets."""
+def list_tokens(
+    services: ServicesHere,
+    identity: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: str | None = None,
+) -> schemas.Page[schemas.TokenView]:
+    """Tokens by their public ids, also dead ones, a page, the oldest first. Never their secrets."""
     if identity is not None:
         services.catalog.identities.get(identity)
-    return [schemas.token_view(each) for each in services.catalog.tokens.list(identity)]
+    found = services.catalog.tokens.page(identity, limit=limit + 1, after=cursor)
+    return schemas.Page(
+        items=[schemas.token_view(each) for each in found[:limit]],
+        next=found[limit - 1].id if len(found) > limit else None,
+    )
 
 
 @router.post("/tokens", status_code=201, dependencies=[May.administer])
@@ -149,10 +159,14 @@ def revoke_token(token_id: str, services: ServicesHere, actor: Actor) -> schemas
 def audit(
     services: ServicesHere,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: int | None = None,
+    cursor: str | None = None,
     action: str = "",
     subject: str | None = None,
-) -> list[schemas.AuditView]:
-    """The newest first; ``before`` an id goes on from there. ``action``: what begins so, as ``read.``."""
-    found = services.catalog.audit(limit=limit, before=before, action=action, subject=subject)
-    return [schemas.audit_view(each) for each in found]
+) -> schemas.Page[schemas.AuditView]:
+    """Who decided and who read what, a page, the newest first. ``action``: what begins so, as ``read.``."""
+    before = parse_cursor(cursor)
+    found = services.catalog.audit(limit=limit + 1, before=before, action=action, subject=subject)
+    return schemas.Page(
+        items=[schemas.audit_view(each) for each in found[:limit]],
+        next=str(found[limit - 1].id) if len(found) > limit else None,
+    )

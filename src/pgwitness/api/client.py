@@ -26,6 +26,7 @@ URL_VARIABLE = "PGWITNESS_URL"
 TOKEN_VARIABLE = "PGWITNESS_TOKEN"  # noqa: S105  the name of a variable
 PREFIX = "/api/v1"
 
+_PAGE = 1000
 _TIMEOUT = httpx.Timeout(60, connect=10)
 _LOCAL_HOST = "pgwitness"
 _LOCAL = f"http://{_LOCAL_HOST}"
@@ -62,6 +63,18 @@ class Client:
         if response.is_error:
             raise _error(response)
         return response.json() if response.content else None
+
+    def items(self, path: str, *, limit: int | None = None, **params: Any) -> Iterator[Any]:
+        """Of a listing that comes in pages: all of them, or so many."""
+        cursor, left = None, limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
+            page = self.get(path, **params, limit=size, cursor=cursor)
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+            left = None if left is None else left - len(page["items"])
 
     def stream(self, path: str, **params: Any) -> Iterator[bytes]:
         """The pieces of a long answer as they come."""

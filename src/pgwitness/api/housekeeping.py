@@ -1,4 +1,6 @@
-"""What the gateway does now and then for the record it keeps: sessions that are due are erased."""
+"""What the gateway does for the record it keeps beside serving it: sessions that are due are erased, and a
+verification under way ends with it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,7 @@ class Housekeeping:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._services.verifications.close)
 
     async def _run(self) -> None:
         while True:

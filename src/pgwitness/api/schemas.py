@@ -5,7 +5,7 @@ but for the token in ``TokenIssued``, which is the only time that it is shown.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -23,6 +23,14 @@ from pgwitness.catalog.models import (
 
 Ports = Annotated[str, BeforeValidator(lambda port: str(port) if isinstance(port, int) else port)]
 NameList = list[str] | Literal["any"]
+
+
+T = TypeVar("T")
+
+
+class Page(BaseModel, Generic[T]):
+    items: list[T]
+    next: str | None = Field(None, description="the cursor of the page after this one; null at the end")
 
 
 class _Request(BaseModel):

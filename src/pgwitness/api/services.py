@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pgwitness.api.verifying import Verifications
 from pgwitness.catalog.findings import Kind
 from pgwitness.catalog.models import Secret
 from pgwitness.catalog.outbox import Outbox
@@ -72,8 +73,10 @@ class Services:
     gateway on this state directory does."""
     postgres_address: tuple[str, int] | None = None
     """Where the gateway serves PostgreSQL clients."""
+    verifications: Verifications = field(init=False)
 
     def __post_init__(self) -> None:
+        self.verifications = Verifications(self.settings.state)
         outbox = Outbox(self.settings.state)
         self._record = self.record_event or outbox.put
         self.catalog.observe(self._record_deed)
@@ -108,6 +111,7 @@ class Services:
             _log.error("an administrative change is in the audit, but not on the tape: %s", error)
 
     def close(self) -> None:
+        self.verifications.close()
         self.directory.close()
         self.catalog.close()
         self.index.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from pgwitness.api import schemas
 from pgwitness.api.access import May, ReaderHere
 from pgwitness.api.context import Actor, ServicesHere
+from pgwitness.api.cursors import parse_cursor
 from pgwitness.api.schemas import WatchView
 from pgwitness.api.services import Services
 from pgwitness.errors import UnavailableError
@@ -48,14 +50,25 @@ def views(services: Services, connections: list[str]) -> dict[str, WatchView]:
 
 @router.get("/findings", dependencies=[May.review])
 def findings(
-    services: ServicesHere, reader: ReaderHere, connection: str | None = None, past: bool = False
-) -> list[dict[str, Any]]:
-    """What the watch found around the gateway, the worst first. ``past``: also what is gone."""
+    services: ServicesHere,
+    reader: ReaderHere,
+    connection: str | None = None,
+    past: bool = False,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: str | None = None,
+) -> schemas.Page[dict[str, Any]]:
+    """What the watch found around the gateway, a page, the worst first. ``past``: also what is gone."""
+    begin = parse_cursor(cursor) or 0
     if connection is not None:
         reader.check_connection(connection)
         services.catalog.connections.get(connection)
-    found = services.catalog.findings.list(connection, past=past)
-    return [document(one) for one in found if reader.reaches(one.connection)]
+    found = [
+        one for one in services.catalog.findings.list(connection, past=past) if reader.reaches(one.connection)
+    ]
+    end = begin + limit
+    return schemas.Page(
+        items=[document(one) for one in found[begin:end]], next=str(end) if len(found) > end else None
+    )
 
 
 @router.post("/connections/{name}/watch", dependencies=[May.operate])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from pgwitness.catalog.database import Database
@@ -83,6 +84,12 @@ class Tokens:
 
     def list(self, identity: str | None = None) -> list[Token]:
         """Oldest first. Those of pgwitness itself only if asked for: there is one for each check."""
+        return self.page(identity)
+
+    def page(
+        self, identity: str | None = None, *, limit: int | None = None, after: str | None = None
+    ) -> builtins.list[Token]:
+        """As ``list``, but so many, ``after`` the token of this id. Raises NotFoundError if there is none."""
         statement = (
             select(TokenRow)
             .options(joinedload(TokenRow.identity), selectinload(TokenRow.scope))
@@ -94,7 +101,11 @@ class Tokens:
         else:
             statement = statement.where(TokenRow.identity.has(IdentityRow.name == identity))
         with self._database.read() as session:
-            return [_value(row) for row in session.scalars(statement)]
+            if after is not None:
+                last = _row(session, after)
+                later = tuple_(TokenRow.created_at, TokenRow.id) > tuple_(last.created_at, last.id)
+                statement = statement.where(later)
+            return [_value(row) for row in session.scalars(statement.limit(limit))]
 
     def used(self, times: Mapping[str, datetime]) -> None:
         """Note when tokens were last used. Counts as no change."""

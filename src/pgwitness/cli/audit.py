@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pgwitness.cli.options import Config, State, client
 from pgwitness.cli.output import Column, Format, FormatOption, listing, moment
-
-if TYPE_CHECKING:
-    from pgwitness.api.client import Client
-
-_PAGE = 1000
 
 
 def register(parent: typer.Typer) -> None:
@@ -43,18 +36,11 @@ def audit(
     """
     with client(state, config) as api:
         listing(
-            islice(_entries(api, min(limit, _PAGE), action=action, subject=subject), limit),
+            api.items("/audit", limit=limit, action=action, subject=subject),
             _COLUMNS,
             format,
             empty="Nothing was done yet.",
         )
-
-
-def _entries(api: Client, page: int, **which: str | None) -> Iterator[dict[str, Any]]:
-    before = None
-    while entries := api.get("/audit", limit=page, before=before, **which):
-        yield from entries
-        before = entries[-1]["id"]
 
 
 _COLUMNS = (

@@ -211,7 +211,7 @@ def show(name: Name, format: FormatOption = Format.table, state: State = None, c
     with client(state, config) as api:
         detail(api.get(_path(name)), _DETAIL, format)
         if format is Format.table:
-            for finding in api.get("/findings", connection=name):
+            for finding in api.items("/findings", connection=name):
                 if finding["counts"]:
                     note(f"{finding['level']}: {finding['what']} (last seen {moment(finding['last_seen'])})")
 

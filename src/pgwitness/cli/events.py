@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,10 +11,6 @@ from pgwitness.cli.filtering import Since, Until
 from pgwitness.cli.options import Config, State, client
 from pgwitness.cli.output import Column, Format, FormatOption, listing, moment
 
-if TYPE_CHECKING:
-    from pgwitness.api.client import Client
-
-_PAGE = 1000
 _SHOWN_APART = {"at", "event", "identity", "address", "reason"}
 
 
@@ -42,17 +36,8 @@ def events(
     Example: pgwitness events --event login_refused --since 2h
     """
     with client(state, config) as api:
-        found = _events(api, min(limit, _PAGE), event=event, since=since, until=until)
-        listing(islice(found, limit), _COLUMNS, format, empty="Nothing of that kind happened.")
-
-
-def _events(api: Client, page: int, **which: str | None) -> Iterator[dict[str, Any]]:
-    cursor = None
-    while True:
-        answer = api.get("/events", limit=page, cursor=cursor, **which)
-        yield from answer["items"]
-        if (cursor := answer["next"]) is None:
-            return
+        found = api.items("/events", limit=limit, event=event, since=since, until=until)
+        listing(found, _COLUMNS, format, empty="Nothing of that kind happened.")
 
 
 def _details(event: dict[str, Any]) -> str:

@@ -30,7 +30,6 @@ from pgwitness.errors import InvalidError, WitnessError
 
 DEFAULT_LIMIT = 50
 """Of a table. The other formats have no limit but the one that is asked for."""
-_PAGE = 1000
 _NO_GATEWAY = "no gateway is running"
 
 app = typer.Typer(help="List, show, replay, export, end, hold and erase sessions.", no_args_is_help=True)
@@ -60,7 +59,7 @@ def list_(
     """
     most = limit or (DEFAULT_LIMIT if format is Format.table else None)
     with listed(state, config) as api:
-        found = _sessions(api, filters, None if most is None else most + 1)
+        found = api.items("/sessions", limit=None if most is None else most + 1, **filters)
         if format is not Format.table:
             listing(islice(found, most), _COLUMNS, format)
             return
@@ -170,18 +169,6 @@ def kill(session: Id, state: State = None, config: Config = None) -> None:
 
 
 keeping.register(app)
-
-
-def _sessions(api: Any, filters: filtering.Given, limit: int | None) -> Iterator[Document]:
-    cursor, left = None, limit
-    while left is None or left > 0:
-        size = _PAGE if left is None else min(_PAGE, left)
-        page = api.get("/sessions", **filters, limit=size, cursor=cursor)
-        yield from page["items"]
-        cursor = page["next"]
-        if cursor is None:
-            return
-        left = None if left is None else left - len(page["items"])
 
 
 def _speed(given: str | None) -> float | None:

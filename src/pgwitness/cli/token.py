@@ -97,7 +97,7 @@ def list_all(
     """
     with client(state, config) as api:
         listing(
-            api.get("/tokens", identity=identity),
+            api.items("/tokens", identity=identity),
             _COLUMNS,
             format,
             empty="No token was issued. Issue one with: pgwitness token issue IDENTITY",

@@ -19,7 +19,6 @@ from pgwitness.cli.options import Config, State
 from pgwitness.errors import InvalidError, RecordBroken
 
 if TYPE_CHECKING:
-    from pgwitness.record.layout import Layout
     from pgwitness.record.notes import Verifier
     from pgwitness.record.report import Progress, Report
 
@@ -94,31 +93,24 @@ def _verify_record(
     config: Path | None,
     progress: Progress,
 ) -> Report:
-    from pgwitness.record.erasure import erased_since
     from pgwitness.record.layout import Layout
-    from pgwitness.record.log_reader import LogReader
-    from pgwitness.record.verify import Options, verify_record
+    from pgwitness.record.verify import Options
+    from pgwitness.record.verify_in_use import session_named, verify_in_use
 
     home = None if record is not None else _state(state, config)
     layout = Layout(home / "record" if home is not None else record or Path())
-    if not layout.log.is_dir():
-        raise InvalidError(
-            f"there is no sealed record in {layout.directory}",
-            hint="--record names the directory that holds log/ and segments/",
-        )
     if session is not None:
-        session = _resolve(layout, session)
-    while True:
-        report = verify_record(layout, Options(verifiers, heads, session), progress)
-        if home is None:
-            report.step("index").skip("a copy of the record has no index")
-        elif report.size is not None:
-            from pgwitness.index.agreement import check_index
+        session = session_named(layout, session)
+    options = Options(verifiers, heads, session)
+    if home is None:
+        return verify_in_use(layout, options, progress, _no_index)
+    from pgwitness.review.verification import verify_state
 
-            check_index(report, LogReader(layout), home, progress)
-        # What was erased while it was read looks broken, and is explained by a later checkpoint.
-        if report.result == "sound" or not erased_since(layout, report.size):
-            return report
+    return verify_state(home, options, progress)
+
+
+def _no_index(report: Report) -> None:
+    report.step("index").skip("a copy of the record has no index")
 
 
 def _verify_bundle(path: Path, verifiers: list[Verifier], heads: list[tuple[str, bytes]]) -> Report:
@@ -136,27 +128,6 @@ def _state(state: Path | None, config: Path | None) -> Path:
     from pgwitness.cli.options import load_settings
 
     return load_settings(state, config).state
-
-
-def _resolve(layout: Layout, wanted: str) -> str:
-    """The full id. What the log does not have is taken as it is: verification will say so."""
-    from pgwitness.record.entries import Session
-    from pgwitness.record.log_reader import LogReader
-
-    found: set[str] = set()
-    try:
-        for _, entry in LogReader(layout).entries():
-            if isinstance(entry, Session) and _names(entry.session, wanted):
-                found.add(entry.session)
-    except RecordBroken:
-        pass
-    if len(found) > 1:
-        raise InvalidError(f"{wanted} names {len(found)} sessions", hint="give more of the id")
-    return found.pop() if found else wanted
-
-
-def _names(session: str, wanted: str) -> bool:
-    return session.startswith(wanted.lower()) or session.endswith(wanted.lower())
 
 
 def _keys(path: Path | None) -> list[Verifier]:

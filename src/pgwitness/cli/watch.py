@@ -99,8 +99,7 @@ def _path(connection: str, *rest: str) -> str:
 
 
 def _stored(api: Any, connection: str) -> list[dict[str, Any]]:
-    stored: list[dict[str, Any]] = api.get("/findings", connection=connection, past=True)
-    return stored
+    return list(api.items("/findings", connection=connection, past=True))
 
 
 def _parts(only: str | None) -> list[str]:

@@ -27,6 +27,8 @@ from pgwitness.index.batch import TEN_SECONDS
 from pgwitness.index.filters import Filters, Scope
 from pgwitness.index.rows import COLUMNS, PARAMETERS
 
+MOST, LONGEST_NUMBER = 2**63 - 1, 19
+"""What a database takes for an integer."""
 FEW_SESSIONS = 64
 """So many are looked up one by one."""
 
@@ -208,6 +210,9 @@ def beyond(cursor: str, filters: Filters, *, backwards: bool) -> ColumnElement[b
 
 def integer(text: str, base: int = 10) -> int:
     try:
-        return int(text, base)
+        number = int(text, base) if len(text) <= LONGEST_NUMBER else MOST + 1
     except ValueError:
-        raise InvalidError("this cursor is none that a listing gave") from None
+        number = MOST + 1
+    if not 0 <= number <= MOST:
+        raise InvalidError("this cursor is none that a listing gave")
+    return number
