@@ -12,6 +12,7 @@ from pgwitness.api.access import May, Reader, ReaderHere
 from pgwitness.api.context import ServicesHere
 from pgwitness.api.review import Current
 from pgwitness.api.services import Services
+from pgwitness.api.verifying import Running
 from pgwitness.errors import ForbiddenError
 
 router = APIRouter()
@@ -55,7 +56,7 @@ def start(what: VerifyWhat, services: Current, reader: ReaderHere) -> Verificati
     session = _session(services, reader, what.session)
     running = services.verifications.start(session, asked_by=reader.actor)
     services.catalog.log(reader.actor, "verify", session or "the whole record")
-    return VerificationRunning.model_validate(running, from_attributes=True)
+    return _running(running)
 
 
 @router.get("/verify", dependencies=[May.review])
@@ -72,9 +73,13 @@ def verification_view(services: Services, reader: Reader, session: str | None) -
         running = None
     last = services.verifications.last(wanted)
     return VerificationView(
-        running=running and VerificationRunning.model_validate(running, from_attributes=True),
-        last=last and VerificationResult.model_validate(last),
+        running=None if running is None else _running(running),
+        last=None if last is None else VerificationResult.model_validate(last),
     )
+
+
+def _running(running: Running) -> VerificationRunning:
+    return VerificationRunning.model_validate(running, from_attributes=True)
 
 
 def _session(services: Services, reader: Reader, session: str | None) -> str | None:
