@@ -22,6 +22,13 @@ def collect_garbage_rarely() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
+def yield_to_others(nice: int) -> None:
+    """This thread and those it starts run after whoever answers a client."""
+    os.nice(nice)
+    if hasattr(os, "SCHED_BATCH"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 @contextlib.contextmanager
 def only_one(lock_file: Path, work: str) -> Iterator[None]:
     """Holds the lock; the file names the holder. Raises ConflictError when somebody else does: a process that

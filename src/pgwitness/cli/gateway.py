@@ -60,6 +60,7 @@ def gateway(
         http_port=http_port,
     )
     _check_recipients(settings)
+    _check_sinks(settings)
     asyncio.run(_run(settings, config))
 
 
@@ -70,6 +71,15 @@ def _check_recipients(settings: Settings) -> None:
 
         for recipient in settings.seal.recipients:
             parse_recipient(recipient)
+
+
+def _check_sinks(settings: Settings) -> None:
+    """Now, and not when their process finds out. Raises UnavailableError."""
+    if settings.sinks:
+        from pgwitness.sinks.places.opening import open_place
+
+        for sink in settings.sinks.values():
+            open_place(sink).close()
 
 
 async def _run(settings: Settings, config: Path | None) -> None:

@@ -120,3 +120,9 @@ def sealer(state: Path, config: Path | None) -> Helper:
     """Makes the sealed record."""
     command = [sys.executable, "-m", "pgwitness.sealing", "--state", str(state)]
     return Helper("sealer", command, config, SEAL_SECONDS, finishes=True)
+
+
+def sinks(state: Path, config: Path | None, begin: int) -> Helper:
+    """Delivers to sinks; one that is new is told what is recorded from position ``begin`` on."""
+    command = [sys.executable, "-m", "pgwitness.sinks", "--state", str(state), "--begin", str(begin)]
+    return Helper("sinks", command, config)

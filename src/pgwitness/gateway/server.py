@@ -22,7 +22,7 @@ from pgwitness._core import Engine, Listener, Stream, TapeError
 from pgwitness.config import Settings
 from pgwitness.errors import UnavailableError
 from pgwitness.gateway import tls
-from pgwitness.gateway.helpers import Helper, indexer, sealer
+from pgwitness.gateway.helpers import Helper, indexer, sealer, sinks
 from pgwitness.gateway.http import HttpServer
 from pgwitness.gateway.lost_tape import begin_above_what_is_known
 from pgwitness.gateway.recorder import Recorder
@@ -77,6 +77,7 @@ class Gateway:
         self._http: HttpServer | None = None
         self._indexing: Helper | None = None
         self._sealing: Helper | None = None
+        self._delivering: Helper | None = None
         self._lock: StateLock | None = None
         self.engine: Engine
         self.dialler: Dialler
@@ -212,6 +213,9 @@ class Gateway:
         if self._index and settings.seal.enabled:
             self._sealing = sealer(settings.state, self._config)
             self._sealing.start()
+        if self._index and settings.sinks:
+            self._delivering = sinks(settings.state, self._config, self.recorder.tape.position)
+            self._delivering.start()
 
     @property
     def ready(self) -> dict[str, str | None]:
@@ -326,6 +330,8 @@ class Gateway:
             await self._http.stop()
         if self._indexing is not None:
             await self._indexing.stop()
+        if self._delivering is not None:
+            await self._delivering.stop()
 
     def _let_go(self) -> None:
         while self._undo:

@@ -15,13 +15,12 @@ from typing import Any
 
 from pgwitness.errors import WitnessError
 from pgwitness.index.agreement import check_index
-from pgwitness.processes import watch_parent
+from pgwitness.processes import watch_parent, yield_to_others
 from pgwitness.record.layout import Layout
 from pgwitness.record.log_reader import LogReader
 from pgwitness.record.report import Progress, Report
 from pgwitness.record.verify import Options
 from pgwitness.record.verify_in_use import verify_in_use
-from pgwitness.sealing.process import yield_to_others
 
 _TOLD_EVERY = 0.2
 _NICE = 10

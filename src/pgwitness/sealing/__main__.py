@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pgwitness.config import load
 from pgwitness.errors import ConflictError, WitnessError
-from pgwitness.processes import collect_garbage_rarely, watch_parent
-from pgwitness.sealing.process import Plan, SealingProcess, log, yield_to_others
+from pgwitness.processes import collect_garbage_rarely, watch_parent, yield_to_others
+from pgwitness.sealing.process import Plan, SealingProcess, log
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,6 @@ wakes with each frame. What fails is tried again from the last checkpoint; recor
 """
 
 import json
-import os
 import queue
 import sys
 import threading
@@ -180,10 +179,3 @@ def log(event: str, **values: str) -> None:
     """A line of JSON on standard error."""
     sys.stderr.write(json.dumps({"event": event, **values}) + "\n")
     sys.stderr.flush()
-
-
-def yield_to_others(nice: int) -> None:
-    """This thread and those it starts run after whoever answers a client."""
-    os.nice(nice)
-    if hasattr(os, "SCHED_BATCH"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
