@@ -191,7 +191,7 @@ def index(services: ServicesHere, reader: ReaderHere) -> dict[str, Any]:
     return {"lag_bytes": status["lag_bytes"], "lag_seconds": status["lag_seconds"], "problems": some}
 
 
-def note_listing(services: Services, actor: str, filters: Filters) -> None:
+def note_listing(services: Services, actor: str, filters: Filters, *, action: str = "statements") -> None:
     """Note that what these filters find is read. ``match`` is told without its text, which may be somebody's
     data: the log is never erased.
     """
@@ -208,7 +208,7 @@ def note_listing(services: Services, actor: str, filters: Filters) -> None:
     told = {
         name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()
     }
-    services.note_reading(actor, "statements", session or "all sessions", **told)
+    services.note_reading(actor, action, session or "all sessions", **told)
 
 
 def _live(services: Services, text: str, reader: Reader) -> str:

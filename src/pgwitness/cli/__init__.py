@@ -27,6 +27,7 @@ COMMANDS = {
     "token": "token",
     "session": "session",
     "statements": "statements",
+    "blast": "blast",
     "verify": "verify",
     "bundle": "bundle",
     "retention": "retention",

@@ -24,7 +24,8 @@ def _first(path: list[str] | tuple[str, ...]) -> str:
     return next((schema for schema in path if schema not in _PASSED_OVER), "public")
 
 
-def _quote(name: str) -> str:
+def quote_name(name: str) -> str:
+    """As PostgreSQL prints it."""
     return name if _PLAIN.match(name) else '"' + name.replace('"', '""') + '"'
 
 
@@ -105,4 +106,4 @@ class Names:
                 schema = "pg_temp"
             else:
                 schema = "pg_catalog" if name in PG_CATALOG else self.path.schema
-        return f"{_quote(schema)}.{_quote(name)}"
+        return f"{quote_name(schema)}.{quote_name(name)}"

@@ -1,0 +1,188 @@
+"""The statements of a scope, gathered by the index itself: like statements come as one group, one group in
+memory at a time, so that a scope may be of any size."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Text, case, cast, func, null, or_, select
+
+from pgwitness.index import queries, tables
+from pgwitness.index.filters import Filters
+from pgwitness.index.rows import Rest
+
+READING = ("SELECT", "FETCH", "MOVE", "SHOW", "EXPLAIN")
+"""Their groups are not told apart by their counts of rows."""
+FETCHED = 1000
+
+_SESSION = tables.sessions.c
+_STATEMENT = tables.statements.c
+_TEXT = tables.texts.c
+
+
+class Group(NamedTuple):
+    """Statements of one text, through one connection, with one outcome and, where they write, one count."""
+
+    connection: str | None
+    database: str | None
+    command: str | None
+    status: str
+    outcome: str
+    text: int
+    """The number of its text in the index."""
+    sql: str
+    tables: tuple[str, ...]
+    """As each of them names them."""
+    tag: str | None
+    """None for commands in ``READING``."""
+    ended: bool
+    """The server gave a tag."""
+    protocol: str
+    copied: str | None
+    """Direction of its COPY."""
+    statements: int
+    rows: int | None
+    """Of all of them together."""
+    first: str
+    last: str
+    example: int
+    """The number of the first one in the index."""
+    truncated: int
+    """So many are not whole in the index."""
+
+
+class Behind(NamedTuple):
+    """One statement behind a number."""
+
+    session: str
+    seq: int
+    at: str
+    rows: int | None
+    sql: str
+
+
+class Change(NamedTuple):
+    session: str
+    seq: int
+    at: str
+    command: str
+    outcome: str
+    status: str
+    connection: str | None
+    database: str | None
+    sql: str
+
+
+def groups(connection: Connection, filters: Filters) -> Iterator[Group]:
+    """The groups of what these filters find."""
+    plain = func.coalesce(_STATEMENT.command, "").in_(READING)
+    rest = cast(_STATEMENT.rest, Text)
+    tag = func.json_extract(rest, _path("tag"), type_=Text)
+    names = func.json_extract(rest, _path("tables"), type_=Text)
+    key = [
+        _SESSION.connection,
+        _SESSION.database,
+        _STATEMENT.command,
+        _STATEMENT.status,
+        _STATEMENT.outcome,
+        _STATEMENT.text,
+        names.label("names"),
+        case((plain, null()), else_=tag).label("tag"),
+        tag.is_not(None).label("ended"),
+        func.json_extract(rest, _path("protocol"), type_=Text).label("protocol"),
+        func.json_extract(rest, f"{_path('copy')}.direction", type_=Text).label("copied"),
+    ]
+    counts = [
+        func.count().label("statements"),
+        func.sum(_STATEMENT.rows).label("rows"),
+        func.min(_STATEMENT.started).label("first"),
+        func.max(_STATEMENT.started).label("last"),
+        func.min(_STATEMENT.number).label("example"),
+        func.sum(func.json_extract(rest, _path("truncated"))).label("truncated"),
+    ]
+    gathered = (
+        select(*key, *counts)
+        .select_from(tables.statements.join(tables.sessions, _SESSION.number == _STATEMENT.session))
+        .where(*_conditions(connection, filters))
+        .group_by(*key, case((plain, null()), else_=_STATEMENT.rows))
+        .subquery()
+    )
+    query = select(gathered, _TEXT.sql).join(tables.texts, _TEXT.number == gathered.c.text)
+    for row in connection.execution_options(yield_per=FETCHED).execute(query):
+        yield Group(
+            row.connection,
+            row.database,
+            row.command,
+            row.status,
+            row.outcome,
+            row.text,
+            row.sql,
+            tuple(msgspec.json.decode(row.names)),
+            row.tag,
+            bool(row.ended),
+            row.protocol,
+            row.copied,
+            row.statements,
+            row.rows,
+            row.first,
+            row.last,
+            row.example,
+            int(row.truncated or 0),
+        )
+
+
+def behind(connection: Connection, numbers: Sequence[int]) -> dict[int, Behind]:
+    """Statements by their numbers in the index."""
+    found: dict[int, Behind] = {}
+    columns = (_STATEMENT.number, _SESSION.id, _STATEMENT.seq, _STATEMENT.started, _STATEMENT.rows, _TEXT.sql)
+    query = (
+        select(*columns)
+        .join(tables.sessions, _SESSION.number == _STATEMENT.session)
+        .join(tables.texts, _TEXT.number == _STATEMENT.text)
+    )
+    for at in range(0, len(numbers), FETCHED):
+        some = query.where(_STATEMENT.number.in_(numbers[at : at + FETCHED]))
+        for number, *rest in connection.execute(some):
+            found[number] = Behind(*rest)
+    return found
+
+
+def changes(
+    connection: Connection, filters: Filters, commands: Sequence[str], also: Sequence[int], limit: int
+) -> list[Change]:
+    """Statements of these commands, and those of these numbers, that did what they say, or may have: in
+    order."""
+    wanted = or_(_STATEMENT.command.in_(commands), _STATEMENT.number.in_(also))
+    query = (
+        select(
+            _SESSION.id,
+            _STATEMENT.seq,
+            _STATEMENT.started,
+            _STATEMENT.command,
+            _STATEMENT.outcome,
+            _STATEMENT.status,
+            _SESSION.connection,
+            _SESSION.database,
+            _TEXT.sql,
+        )
+        .select_from(tables.statements.join(tables.sessions, _SESSION.number == _STATEMENT.session))
+        .join(tables.texts, _TEXT.number == _STATEMENT.text)
+        .where(*_conditions(connection, filters))
+        .where(wanted, _STATEMENT.status.in_(("ok", "unfinished")))
+        .order_by(_STATEMENT.position, _STATEMENT.seq)
+        .limit(limit)
+    )
+    return [Change(*row) for row in connection.execute(query)]
+
+
+def _conditions(connection: Connection, filters: Filters) -> list[Any]:
+    return [
+        *queries.of_sessions(connection, filters),
+        *queries.of_statements(connection, filters),
+        *queries.statement_times(connection, filters),
+    ]
+
+
+def _path(field: str) -> str:
+    """Of a field of ``rows.Rest`` in its document."""
+    return f"$[{Rest.__struct_fields__.index(field)}]"
