@@ -41,8 +41,12 @@ class Row:
     sql: Markup
     kind: Kind
     place: Place = "alone"
+    settles: bool = True
+    """What became of it is to be said here: it ends its transaction, or what follows there fared otherwise."""
     offset_us: int = 0
     """Since the session's beginning."""
+    idle_us: int = 0
+    """Between the end of the statement before it and its beginning."""
     events: list[dict[str, Any]] = field(default_factory=list)
     """Of the session, between the statement before it and this one."""
 
@@ -64,7 +68,8 @@ class Value:
 class Panel:
     statement: Statement
     sql: Markup
-    sql_cut: bool
+    sql_shown: int
+    """Characters; fewer than there are where it is very long."""
     kind: Kind
     values: list[Value]
     withheld: bool
@@ -96,8 +101,17 @@ def rows_of(
     for index, each in enumerate(given):
         previous = given[index - 1] if index else before
         following = given[index + 1] if index + 1 < len(given) else after
-        offset = max(0, int(seconds_between(started_at, each.started_at) * 1_000_000))
-        yield Row(each, one_line(each), kind_of(each), _place(each, previous, following), offset)
+        yield Row(
+            each,
+            one_line(each),
+            kind_of(each),
+            place := _place(each, previous, following),
+            place in ("alone", "last") or _outcome(following) != each.transaction.outcome,
+            _us_between(started_at, each.started_at),
+            _us_between(previous.started_at, each.started_at) - (previous.duration_us or 0)
+            if previous
+            else 0,
+        )
 
 
 def panel_of(statement: Statement) -> Panel:
@@ -106,7 +120,7 @@ def panel_of(statement: Statement) -> Panel:
     return Panel(
         statement,
         highlight_pieces(parts),
-        cut,
+        SQL_CHARACTERS if cut else len(statement.sql),
         kind_of(statement),
         [_value(number, each) for number, each in enumerate(statement.parameters[:PARAMETERS_SHOWN], 1)],
         withheld and statement.truncated,
@@ -155,6 +169,14 @@ def results_of(statement: Statement) -> Results:
         copied[:COPY_CHARACTERS] if copied is not None else None,
         len(copied or ""),
     )
+
+
+def _outcome(statement: Statement | None) -> str | None:
+    return statement.transaction.outcome if statement else None
+
+
+def _us_between(earlier: str, later: str) -> int:
+    return max(0, int(seconds_between(earlier, later) * 1_000_000))
 
 
 def _absent(statement: Statement) -> str:
