@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import pgwitness
-from pgwitness.api import admin, blast, connectors, keeping, metrics, review, verify, watch
+from pgwitness.api import admin, blast, claims, connectors, keeping, metrics, reenact, review, verify, watch
 from pgwitness.api.access import Counted, May
 from pgwitness.api.context import ServicesHere
 from pgwitness.api.gate import Gate
@@ -49,8 +49,10 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     app.include_router(admin.router, prefix=PREFIX, tags=["administration"])
     app.include_router(connectors.router, prefix=PREFIX, tags=["connectors"])
     app.include_router(keeping.router, prefix=PREFIX, tags=["keeping"])
+    app.include_router(reenact.router, prefix=PREFIX, tags=["re-enactment"])
     app.include_router(review.router, prefix=PREFIX, tags=["review"])
     app.include_router(blast.router, prefix=PREFIX, tags=["review"])
+    app.include_router(claims.router, prefix=PREFIX, tags=["review"])
     app.include_router(verify.router, prefix=PREFIX, tags=["verification"])
     app.include_router(watch.router, prefix=PREFIX, tags=["watch"])
     app.add_api_route("/metrics", _metrics, dependencies=[May.oversee], include_in_schema=False)

@@ -78,9 +78,18 @@ class Client:
 
     def stream(self, path: str, **params: Any) -> Iterator[bytes]:
         """The pieces of a long answer as they come."""
+        yield from self._stream("GET", path, None, params)
+
+    def upload(self, path: str, content: bytes, **params: Any) -> Iterator[bytes]:
+        """Send a file; the lines of the answer, as ``lines`` gives them."""
+        return self._lines(self._stream("POST", path, content, params))
+
+    def _stream(
+        self, method: str, path: str, content: bytes | None, params: dict[str, Any]
+    ) -> Iterator[bytes]:
         with (
             self._explained(),
-            self._http.stream("GET", PREFIX + path, params=_given(params)) as response,
+            self._http.stream(method, PREFIX + path, content=content, params=_given(params)) as response,
         ):
             if response.is_error:
                 response.read()
@@ -89,8 +98,11 @@ class Client:
 
     def lines(self, path: str, **params: Any) -> Iterator[bytes]:
         """The lines of a long answer as they come, without their ends: JSON Lines, one document each."""
+        return self._lines(self.stream(path, **params))
+
+    def _lines(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         rest = b""
-        for piece in self.stream(path, **params):
+        for piece in pieces:
             *whole, rest = (rest + piece).split(b"\n")
             yield from whole
         if rest:

@@ -28,6 +28,8 @@ COMMANDS = {
     "session": "session",
     "statements": "statements",
     "blast": "blast",
+    "claims": "claims",
+    "reenact": "reenact",
     "verify": "verify",
     "bundle": "bundle",
     "retention": "retention",

@@ -1,0 +1,172 @@
+"""Statements that drivers, poolers and ORMs issue by themselves, which no agent would think of claiming.
+
+What is on this list is decided from PostgreSQL's parse tree and never from how a text looks. All of it
+changes no data, reads no rows of any table of the database, and changes no meaning of what follows. So nobody
+can hide behind it:
+
+- transaction control says nothing by itself; whether the work was committed is compared at each statement;
+- SET only of parameters that say how values are written or how long to wait: not ``search_path``, ``role``,
+  ``session_authorization``, ``session_replication_role`` or ``row_security``;
+- SELECT only from catalogs that describe the schema, with functions of a fixed list that only describe;
+  ``pg_authid``, ``pg_stats``, ``pg_stat_activity``, ``pg_largeobject`` and their like are not on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+TRANSACTION_KINDS: Final = {
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "RELEASE",
+    "ROLLBACK_TO",
+}
+PARAMETERS: Final = {
+    "application_name",
+    "bytea_output",
+    "client_encoding",
+    "client_min_messages",
+    "datestyle",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "default_transaction_deferrable",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "intervalstyle",
+    "jit",
+    "lc_monetary",
+    "lock_timeout",
+    "session characteristics",
+    "standard_conforming_strings",
+    "statement_timeout",
+    "synchronize_seqscans",
+    "timezone",
+    "transaction",
+    "transaction_isolation",
+    "transaction_read_only",
+    "xmloption",
+}
+CATALOGS: Final = {
+    "pg_aggregate",
+    "pg_am",
+    "pg_attrdef",
+    "pg_attribute",
+    "pg_cast",
+    "pg_class",
+    "pg_collation",
+    "pg_constraint",
+    "pg_database",
+    "pg_depend",
+    "pg_description",
+    "pg_enum",
+    "pg_extension",
+    "pg_index",
+    "pg_indexes",
+    "pg_inherits",
+    "pg_language",
+    "pg_matviews",
+    "pg_namespace",
+    "pg_opclass",
+    "pg_operator",
+    "pg_partitioned_table",
+    "pg_policy",
+    "pg_proc",
+    "pg_range",
+    "pg_sequence",
+    "pg_tables",
+    "pg_tablespace",
+    "pg_trigger",
+    "pg_type",
+    "pg_views",
+}
+FUNCTIONS: Final = {
+    "array_agg",
+    "array_length",
+    "array_position",
+    "array_to_string",
+    "bool_and",
+    "bool_or",
+    "cardinality",
+    "col_description",
+    "count",
+    "current_database",
+    "current_schema",
+    "current_schemas",
+    "current_setting",
+    "format_type",
+    "generate_subscripts",
+    "has_schema_privilege",
+    "has_table_privilege",
+    "json_agg",
+    "json_build_object",
+    "lower",
+    "max",
+    "min",
+    "now",
+    "obj_description",
+    "pg_advisory_unlock_all",
+    "pg_backend_pid",
+    "pg_collation_is_visible",
+    "pg_encoding_to_char",
+    "pg_function_is_visible",
+    "pg_get_constraintdef",
+    "pg_get_expr",
+    "pg_get_indexdef",
+    "pg_get_keywords",
+    "pg_get_partkeydef",
+    "pg_get_serial_sequence",
+    "pg_get_userbyid",
+    "pg_get_viewdef",
+    "pg_is_in_recovery",
+    "pg_table_is_visible",
+    "pg_type_is_visible",
+    "quote_ident",
+    "row_number",
+    "shobj_description",
+    "string_agg",
+    "to_regclass",
+    "to_regtype",
+    "unnest",
+    "upper",
+    "version",
+}
+_ALWAYS: Final = {
+    "ClosePortalStmt",
+    "DeallocateStmt",
+    "DiscardStmt",
+    "FetchStmt",
+    "UnlistenStmt",
+    "VariableShowStmt",
+}
+
+
+def is_chore(
+    node: str, tree: dict[str, Any], relations: Collection[str], functions: Collection[str], reads: bool
+) -> bool:
+    """``node`` is the statement's, ``relations`` and ``functions`` are the names it has anywhere; ``reads``:
+    nothing in it writes."""
+    if node == "TransactionStmt":
+        return tree["kind"].removeprefix("TRANS_STMT_") in TRANSACTION_KINDS
+    if node == "VariableSetStmt":
+        return tree["kind"] == "VAR_RESET_ALL" or tree.get("name", "").lower() in PARAMETERS
+    if node in _ALWAYS:
+        return True
+    if node != "SelectStmt" or not reads or "lockingClause" in tree:
+        return False
+    return all(_describes(name) for name in relations) and all(_harmless(name) for name in functions)
+
+
+def _describes(relation: str) -> bool:
+    """A catalog of the schema. A bare name that begins with ``pg_`` is a catalog's: that schema is searched
+    first."""
+    schema, _, name = relation.rpartition(".")
+    return schema == "information_schema" or (schema in ("", "pg_catalog") and name in CATALOGS)
+
+
+def _harmless(function: str) -> bool:
+    schema, _, name = function.rpartition(".")
+    return schema in ("", "pg_catalog") and name in FUNCTIONS
