@@ -9,19 +9,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::control::RelayEnd;
 use crate::stream::Stream;
 use crate::{ProtocolError, StreamError};
 
+/// Type and payload.
+pub type Message = (u8, Vec<u8>);
+
 /// What an operation gives back.
 pub enum Outcome {
     Nothing,
     Byte(Option<u8>),
     Bytes(Vec<u8>),
-    Message(u8, Vec<u8>),
+    Message(Message),
+    Messages(Vec<Message>),
     Stream(Stream),
     End(RelayEnd),
 }
@@ -156,11 +160,17 @@ impl Outcome {
             Outcome::Nothing => py.None(),
             Outcome::Byte(byte) => byte.into_pyobject(py)?.into_any().unbind(),
             Outcome::Bytes(bytes) => PyBytes::new(py, &bytes).into_any().unbind(),
-            Outcome::Message(kind, payload) => {
-                (kind, PyBytes::new(py, &payload)).into_pyobject(py)?.into_any().unbind()
+            Outcome::Message(message) => tuple(py, &message)?.into_any().unbind(),
+            Outcome::Messages(messages) => {
+                let tuples: Vec<_> = messages.iter().map(|each| tuple(py, each)).collect::<PyResult<_>>()?;
+                tuples.into_pyobject(py)?.into_any().unbind()
             }
             Outcome::Stream(stream) => Py::new(py, stream)?.into_any(),
             Outcome::End(end) => Py::new(py, end)?.into_any(),
         })
     }
+}
+
+fn tuple<'py>(py: Python<'py>, (kind, payload): &Message) -> PyResult<Bound<'py, PyTuple>> {
+    (kind, PyBytes::new(py, payload)).into_pyobject(py)
 }

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use crate::mailbox::{Failure, Mailbox, Outcome};
+use crate::mailbox::{Failure, Mailbox, Message, Outcome};
 use crate::tls::{TlsClient, TlsInfo, TlsServer};
 use crate::worker::Load;
 use crate::{StreamError, frame};
@@ -130,6 +130,17 @@ async fn read_whole(io: &mut Io, n: usize) -> Result<Vec<u8>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ended()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// One message whose length field is at most `limit`: its type, and its payload.
+async fn read_message(io: &mut Io, limit: usize) -> Result<Message, Failure> {
+    let header = read_whole(io, frame::HEADER).await?;
+    let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+    if length < 4 || length > limit {
+        let kind = char::from(header[0]).escape_default().to_string();
+        return Err(Failure::Protocol(format!("a message of type '{kind}' announces {length} bytes")));
+    }
+    Ok((header[0], read_whole(io, length - 4).await?))
 }
 
 #[pyclass(frozen, module = "pgwitness._core")]
@@ -275,16 +286,23 @@ impl Stream {
 
     fn read_message(&self, py: Python<'_>, limit: usize) -> PyResult<Py<PyAny>> {
         self.start(py, move |mut io, _| async move {
-            let header = read_whole(&mut io, frame::HEADER).await?;
-            let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-            if length < 4 || length > limit {
-                let kind = char::from(header[0]).escape_default().to_string();
-                return Err(Failure::Protocol(format!(
-                    "a message of type '{kind}' announces {length} bytes"
-                )));
+            let message = read_message(&mut io, limit).await?;
+            Ok((io, Outcome::Message(message)))
+        })
+    }
+
+    fn read_messages(&self, py: Python<'_>, limit: usize, until: Vec<u8>) -> PyResult<Py<PyAny>> {
+        self.start(py, move |mut io, _| async move {
+            let mut messages = Vec::new();
+            let mut left = limit;
+            loop {
+                let (kind, payload) = read_message(&mut io, left).await?;
+                left = left.saturating_sub(payload.len() + frame::HEADER);
+                messages.push((kind, payload));
+                if until.contains(&kind) {
+                    return Ok((io, Outcome::Messages(messages)));
+                }
             }
-            let payload = read_whole(&mut io, length - 4).await?;
-            Ok((io, Outcome::Message(header[0], payload)))
         })
     }
 

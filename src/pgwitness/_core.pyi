@@ -119,6 +119,9 @@ class Stream:
     def read_message(self, limit: int) -> asyncio.Future[tuple[int, bytes]]:
         """One message: (type byte, payload without type and length). ProtocolError when its length field
         exceeds ``limit`` or is below 4. Never reads beyond the message."""
+    def read_messages(self, limit: int, until: bytes) -> asyncio.Future[list[tuple[int, bytes]]]:
+        """Messages as ``read_message`` gives them, up to the first one of a type in ``until``; with their
+        headers at most ``limit`` bytes."""
     def write(self, data: bytes) -> asyncio.Future[None]:
         """All of data, flushed."""
     def start_tls_server(self, config: TlsServer) -> asyncio.Future[None]: ...

@@ -415,6 +415,20 @@ async def test_streams_read_exactly_what_they_are_asked_for(bench: Bench) -> Non
         await stream.write(b"x")
 
 
+async def test_messages_are_read_up_to_one_that_is_waited_for(bench: Bench) -> None:
+    accepting = bench.listener.accept()
+    _, writer = await asyncio.open_connection("127.0.0.1", bench.listener.port)
+    stream = await accepting
+    greeting = [(b"S", b"a\0b\0"), (b"K", b"key"), (b"Z", b"I"), (b"S", b"")]
+    writer.write(b"".join(message(*each) for each in greeting))
+    assert await stream.read_messages(100, b"ZE") == [(kind[0], payload) for kind, payload in greeting[:3]]
+    assert await stream.read_message(100) == (ord("S"), b"")
+    writer.write(message(b"N", bytes(40)) * 3)
+    with pytest.raises(ProtocolError, match="'N' announces 44 bytes"):
+        await stream.read_messages(100, b"Z")
+    writer.close()
+
+
 async def test_a_message_above_the_limit_of_log_in_is_refused(bench: Bench) -> None:
     accepting = bench.listener.accept()
     _, writer = await asyncio.open_connection("127.0.0.1", bench.listener.port)

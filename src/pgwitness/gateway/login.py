@@ -12,6 +12,7 @@ import os
 from pgwitness._core import ProtocolError, Stream
 from pgwitness.errors import AuthenticationFailed, ProtocolViolation
 from pgwitness.identity.directory import Directory, Principal
+from pgwitness.posting import post
 from pgwitness.wire import codec, scram
 from pgwitness.wire.codec import MalformedPayloadError
 from pgwitness.wire.scram import ScramError, ServerExchange
@@ -40,10 +41,10 @@ async def authenticate(
         binding if stream.tls is not None else None, scram.make_nonce(os.urandom(scram.NONCE_BYTES))
     )
     try:
-        await stream.write(codec.authentication_sasl(exchange.mechanisms))
+        post(stream, codec.authentication_sasl(exchange.mechanisms))
         mechanism, first = codec.parse_sasl_initial_response(await _response(stream))
         challenge = exchange.first(mechanism, first, material.salt, material.iterations)
-        await stream.write(codec.authentication_sasl_continue(challenge))
+        post(stream, codec.authentication_sasl_continue(challenge))
         verifier, last = exchange.final(await _response(stream), material.verifiers)
     except ScramError as error:
         if error.reason != "proof":
@@ -56,7 +57,7 @@ async def authenticate(
         principal = await asyncio.to_thread(directory.principal, user, verifier.token_id)
     except AuthenticationFailed as error:
         raise LoginRefusedError(user, "revoked_token", verifier.token_id) from error
-    await stream.write(codec.authentication_sasl_final(last))
+    post(stream, codec.authentication_sasl_final(last))
     return principal, mechanism
 
 

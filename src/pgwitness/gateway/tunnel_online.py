@@ -18,6 +18,7 @@ import structlog
 from pgwitness._core import Stream, StreamError
 from pgwitness.catalog.models import Certificate, Connection
 from pgwitness.gateway.tunnel_pool import Pool, PoolClosedError
+from pgwitness.posting import post
 from pgwitness.tunnel import streams
 from pgwitness.tunnel.channel import Channel, ChannelClosedError
 from pgwitness.upstream.dialling import CANCEL_SECONDS, Upstream
@@ -40,6 +41,7 @@ from pgwitness.wire.tunnel import (
     Renew,
     Renewed,
     Supply,
+    encode,
     expect,
 )
 
@@ -221,7 +223,7 @@ class Online:
     async def _ask(self, stream: Stream, dial: Dial) -> Opened:
         self.dialling.add(stream)
         try:
-            await streams.send(stream, dial)
+            post(stream, encode(dial))
             answer = await streams.receive(stream)
             await streams.allow_pauses(stream)
         finally:

@@ -17,6 +17,7 @@ from typing import Final
 from pgwitness._core import ProtocolError, Stream, StreamError
 from pgwitness.catalog.models import Secret
 from pgwitness.errors import ClientError
+from pgwitness.posting import post
 from pgwitness.upstream.endpoints import MisconfiguredError, UpstreamError
 from pgwitness.wire import codec, scram, tls_names
 from pgwitness.wire.codec import ErrorFields, MalformedPayloadError
@@ -113,7 +114,7 @@ class UpstreamLogin:
         """Raises UpstreamError, StartupRefusedError."""
         greeting = Greeting(protocol_minor)
         try:
-            await self._stream.write(codec.startup_message((3 << 16) | protocol_minor, parameters))
+            post(self._stream, codec.startup_message((3 << 16) | protocol_minor, parameters))
             await self._authenticate(greeting)
             await self._until_ready(greeting)
         except (StreamError, ProtocolError, MalformedPayloadError) as error:
@@ -145,9 +146,9 @@ class UpstreamLogin:
 
     async def _answer(self, method: int, data: bytes) -> None:
         if method == 3:
-            await self._stream.write(codec.password_message(self._secret()))
+            post(self._stream, codec.password_message(self._secret()))
         elif method == 5:
-            await self._stream.write(codec.password_message(md5_answer(self._user, self._secret(), data)))
+            post(self._stream, codec.password_message(md5_answer(self._user, self._secret(), data)))
         elif method in (10, 11, 12):
             try:
                 await self._answer_sasl(method, data)
@@ -165,14 +166,14 @@ class UpstreamLogin:
             nonce = scram.make_nonce(os.urandom(scram.NONCE_BYTES))
             self._scram = ClientExchange(codec.parse_sasl_mechanisms(data), self._binding(), nonce)
             self._secret()  # not registered is an error of its own, before the server fails us for it
-            await self._stream.write(codec.sasl_initial_response(self._scram.mechanism, self._scram.first()))
+            post(self._stream, codec.sasl_initial_response(self._scram.mechanism, self._scram.first()))
         elif self._scram is None:
             raise ScramError("the server continues an exchange that did not begin")
         elif method == 11:
             asked = self._scram.challenge(data)
             password = self._secret().decode("utf-8", "surrogateescape")
             keys = await self._keys.derive(password, asked.salt, asked.iterations)
-            await self._stream.write(codec.sasl_response(self._scram.final(keys)))
+            post(self._stream, codec.sasl_response(self._scram.final(keys)))
         else:
             self._scram.verify(data)
             self._proved = True
@@ -196,14 +197,16 @@ class UpstreamLogin:
         return kind, payload
 
     async def _until_ready(self, greeting: Greeting) -> None:
-        while True:
-            kind, payload = await self._read()
+        try:
+            messages = await self._stream.read_messages(GREETING_LIMIT - self._read_bytes, b"ZE")
+        except ProtocolError as error:
+            raise UpstreamError(f"the server says more than a mebibyte before it is ready: {error}") from None
+        for kind, payload in messages:
             if kind == ord("Z"):
                 greeting.status = payload
-                return
-            if kind == ord("E"):
+            elif kind == ord("E"):
                 raise StartupRefusedError(payload)
-            if kind == ord("K"):
+            elif kind == ord("K"):
                 greeting.pid, greeting.key = codec.parse_backend_key_data(payload)
             elif kind in b"SNA":
                 if kind == ord("S"):

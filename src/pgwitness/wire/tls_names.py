@@ -6,6 +6,7 @@ Source: fe-secure-common.c and fe-secure-openssl.c of PostgreSQL 15 and later. T
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,6 +23,7 @@ class CertificateNameError(ValueError):
     """
 
 
+@lru_cache(maxsize=256)  # the same few certificates, at each log-in
 def check_host_name(certificate: bytes, host: str) -> None:
     """Raises CertificateNameError unless the DER ``certificate`` names ``host``, a DNS name or an IP address.
 
