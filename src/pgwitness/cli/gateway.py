@@ -88,6 +88,7 @@ async def _run(settings: Settings, config: Path | None) -> None:
     from pgwitness.api.services import Services, open_services
     from pgwitness.gateway import logs
     from pgwitness.gateway.server import Gateway
+    from pgwitness.web.app import create_site
 
     logs.configure()
     services = await asyncio.to_thread(open_services, settings)
@@ -113,7 +114,7 @@ async def _run(settings: Settings, config: Path | None) -> None:
             postgres_address=(running.listener.host, running.listener.port),
         )
         chores.append(Housekeeping(shared))
-        return create_app(shared), create_app(shared, local=True)
+        return create_site(shared), create_app(shared, local=True)
 
     running = Gateway(settings, services.directory, make_apps=make_apps, config=config)
     try:

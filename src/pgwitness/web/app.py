@@ -8,10 +8,33 @@ from fastapi import APIRouter, FastAPI
 
 from pgwitness.api.app import create_app
 from pgwitness.api.services import Services
-from pgwitness.web import assets, problems, signin
+from pgwitness.web import assets, blast, problems, replay, search, signin, statement
 from pgwitness.web.headers import StrictHeaders
 
-PAGES: Final[tuple[APIRouter, ...]] = (assets.router, signin.open_router, signin.router)
+PAGES: Final[tuple[APIRouter, ...]] = (
+    assets.router,
+    signin.open_router,
+    signin.router,
+    overview.router,
+    sessions.router,
+    sessions.operating,
+    replay.router,
+    statement.router,
+    proof.router,
+    watching.router,
+    watching.operating,
+    watching.administering,
+    audit.router,
+    connections.router,
+    connections.operating,
+    connections.administering,
+    connectors.router,
+    connectors.administering,
+    identities.router,
+    identities.administering,
+    search.router,
+    blast.router,
+)
 
 
 def create_site(services: Services, *, local: bool = False) -> FastAPI:

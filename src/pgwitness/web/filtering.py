@@ -86,8 +86,10 @@ def form(request: Request, reader: Reader, *, leave_out: Iterable[str] = ()) -> 
     return Form(
         request.url.path,
         asked,
-        sorted((field for field in fields if field.name in _FIRST), key=lambda field:
-        _FIRST.index(field.name)), [field for field in fields if field.name not in _FIRST],
+        sorted(
+            (field for field in fields if field.name in _FIRST), key=lambda field: _FIRST.index(field.name)
+        ),
+        [field for field in fields if field.name not in _FIRST],
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from pgwitness.review.text import count, duration, ending, one_line, short, visible
+from pgwitness.review.text import count, duration, ending, lasted, one_line, short, visible
 
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -39,12 +39,16 @@ def ago(moment: datetime | str | None, now: datetime | None = None) -> Markup:
     """``3 min ago``, ``in 2 h``; a title says when exactly."""
     if moment is None:
         return Markup("")
-    then = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    seconds = ((now or datetime.now(UTC)) - _moment(moment)).total_seconds()
     words = "now" if abs(seconds) < 1 else span(abs(seconds))
     if words != "now":
         words = f"{words} ago" if seconds > 0 else f"in {words}"
     return _time(moment, lambda _: words)
+
+
+def _moment(text: datetime | str) -> datetime:
+    """A time of the record, to reckon with."""
+    return text if isinstance(text, datetime) else datetime.fromisoformat(text)
 
 
 def span(seconds: float | None) -> str:
@@ -95,12 +99,14 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "time": time,
     "clock": clock,
     "ago": ago,
+    "moment": _moment,
     "span": span,
     "size": size,
     "words": words,
     "count": count,
     "duration": duration,
     "ending": ending,
+    "lasted": lasted,
     "one_line": one_line,
     "short": short,
     "iso": iso,

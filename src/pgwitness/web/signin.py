@@ -7,11 +7,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from pgwitness.api.access import May
+from pgwitness.api.access import Counted, May
 from pgwitness.api.gate import Gate
 from pgwitness.api.problems import problem
 from pgwitness.api.signin import clear_cookie, set_cookie
 from pgwitness.errors import AuthenticationFailed, PermissionDenied, TooManyRequests, WitnessError
+from pgwitness.web.going import within
 from pgwitness.web.problems import SIGN_IN
 from pgwitness.web.rendering import render
 from pgwitness.web.viewer import page_router
@@ -24,8 +25,10 @@ router = page_router(May.read)
 
 
 @open_router.get(SIGN_IN)
-def show_sign_in(request: Request, next: Annotated[str, Query(max_length=4000)] = "/") -> Response:
-    return render(request, "sign_in.html", next=_within(next), problem=None)
+def show_sign_in(
+    request: Request, _: Counted, next: Annotated[str, Query(max_length=4000)] = "/"
+) -> Response:
+    return render(request, "sign_in.html", next=within(next), problem=None)
 
 
 @open_router.post(SIGN_IN)
@@ -39,7 +42,7 @@ def sign_in(
         signed_in = gate.sign_in(request, token)
     except (AuthenticationFailed, PermissionDenied, TooManyRequests) as error:
         return _refused(request, next, error)
-    answer = RedirectResponse(_within(next), 303)
+    answer = RedirectResponse(within(next), 303)
     set_cookie(answer, request, signed_in)
     return answer
 
@@ -70,10 +73,4 @@ def _refused(request: Request, next: str, error: WitnessError) -> Response:
             "message": "This token is not known, has expired or was revoked.",
             "hint": "On the gateway's machine: pgwitness token issue YOU --role auditor",
         }
-    return render(request, "sign_in.html", document["status"], next=_within(next), problem=document)
-
-
-def _within(next: str) -> str:
-    """A path of this site; whatever else was asked for is its first page."""
-    plain = next.startswith("/") and next[1:2] not in ("/", "\\") and next.isprintable()
-    return next if plain else "/"
+    return render(request, "sign_in.html", document["status"], next=within(next), problem=document)

@@ -71,6 +71,57 @@
     }
   });
 
+  // An address names the filters that are set, and no others.
+  document.addEventListener("submit", (event) => {
+    if (event.target.hasAttribute("data-tidy")) {
+      const empty = [...event.target.elements].filter((field) => field.name && !field.value.trim());
+      for (const field of empty) {
+        field.disabled = true;
+      }
+      setTimeout(() => empty.forEach((field) => { field.disabled = false; }));
+    }
+  });
+
+  // data-confirm="QUESTION": a form that asks before it does what cannot be undone.
+  const question = document.createElement("dialog");
+  const words = document.createElement("p");
+  words.id = "question-words";
+  const yes = document.createElement("button");
+  yes.className = "danger";
+  const no = document.createElement("button");
+  no.textContent = "Cancel";
+  const buttons = document.createElement("div");
+  buttons.className = "actions";
+  buttons.append(no, yes);
+  question.setAttribute("aria-labelledby", words.id);
+  question.append(words, buttons);
+  document.body.append(question);
+  let asking = null;
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.dataset.confirm && form !== asking) {
+      event.preventDefault();
+      words.textContent = form.dataset.confirm;
+      yes.textContent = form.dataset.confirmButton || "Yes";
+      asking = form;
+      question.showModal();
+      no.focus();
+    }
+  });
+  no.addEventListener("click", () => question.close());
+  yes.addEventListener("click", () => {
+    const form = asking;
+    question.close("yes");
+    // A live part may have been renewed meanwhile, and a form that is not in the page is not sent.
+    if (!form.isConnected) {
+      form.hidden = true;
+      document.body.append(form);
+    }
+    asking = form;
+    form.requestSubmit();
+  });
+  question.addEventListener("close", () => { asking = null; });
+
   // A live part that cannot be renewed must not look as if nothing happened.
   const stale = document.createElement("p");
   stale.className = "stale";
