@@ -95,7 +95,7 @@ class Courier:
         return self._stopping.is_set() and time.monotonic() >= self._last_moment
 
     def _deliver(self) -> bool:
-        """One batch. Whether there was one. Raises Undeliverable, after which the feed is where it was."""
+        """One batch. Whether there may be another one at once. Raises Undeliverable."""
         try:
             if self._to_rewind:
                 self._feed.rewind()
@@ -113,7 +113,7 @@ class Courier:
             # Whatever it is, the thread goes on, and it is not kept quiet. Its text may hold a statement.
             raise Undeliverable(f"the next batch cannot be made or kept: {type(error).__name__}") from error
         self._arrived(batch)
-        return bool(batch.items)
+        return batch.more
 
     def _take_there(self, batch: Batch) -> None:
         """In parts, if it is too large for the other side: what has arrived of a batch that then fails comes
@@ -139,7 +139,7 @@ class Courier:
             delivery.delivered += count
             delivery.rejected = self._place.rejected
             delivery.delivered_at = time.time()
-        delivery.waiting_since = batch.items[-1].at if batch.full else None
+        delivery.waiting_since = batch.items[-1].at if batch.more and batch.items else None
         delivery.error = delivery.failing_since = None
         self._changed()
 

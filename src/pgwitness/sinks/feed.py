@@ -74,6 +74,8 @@ class Batch:
     moved: dict[str, Cursor] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     characters: int = 0
+    more: bool = False
+    """There may be more to tell at once, also where this one is empty."""
     waits: int = 0
     """How far the index is behind what it was: it is being made anew."""
 
@@ -126,9 +128,10 @@ class Feed:
             if position != self._whole or self._someone_waits(now):
                 self._whole = position
                 self._recorder_events(connection, batch)
-                more = self._take_in(connection)
+                more = self._take_in(connection, batch)
                 self._tell_sessions(connection, batch, now)
-                if more or batch.full:
+                batch.more = more or batch.full
+                if batch.more:
                     self._whole = None
             batch.progress = replace(self._progress)
             return batch
@@ -158,7 +161,7 @@ class Feed:
 
     # sessions
 
-    def _take_in(self, connection: Connection) -> bool:
+    def _take_in(self, connection: Connection, batch: Batch) -> bool:
         """Sessions that began since. Whether there are more."""
         if not {"statements", "sessions"} & {*self._wanted.send}:
             return False
@@ -174,7 +177,9 @@ class Feed:
                 progress.last_session = row.id
                 progress.last_position = max(progress.last_position, row.first_position)
                 if row.first_position >= progress.begin and row.id not in self._followed:
-                    self._followed[row.id] = _Followed(Cursor(row.id))
+                    # Kept with the progress, whether or not this batch has room for what it tells.
+                    batch.moved[row.id] = cursor = Cursor(row.id)
+                    self._followed[row.id] = _Followed(cursor)
             if len(rows) < TAKEN_IN:
                 return False
         return True
