@@ -93,6 +93,23 @@ def check_connection(services: Services, name: str, *, actor: str) -> CheckResul
     )
 
 
+def ask(services: Services, name: str, sql: str, *, actor: str) -> tuple[Any, ...] | None:
+    """The first row of a query through this connection, None if it cannot be asked. It is on record as the
+    check is."""
+    import psycopg
+
+    if services.postgres_address is None:
+        return None
+    try:
+        with (
+            _token(services, name, actor) as token,
+            _dial(services.postgres_address, name, token) as connection,
+        ):
+            return connection.execute(sql.encode()).fetchone()
+    except psycopg.Error:
+        return None
+
+
 def _hint(connection: Connection) -> str:
     hint = f"correct it with: pgwitness connection update {connection.name}"
     return f"{hint}; who dials it: pgwitness connector list" if connection.connectors else hint

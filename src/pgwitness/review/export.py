@@ -8,24 +8,32 @@ to read and, on a restored copy, to run: see ``script``. ``pcapng`` is the wire 
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pgwitness.errors import ConflictError, InvalidError
+from pgwitness.errors import InvalidError
 from pgwitness.index.filters import Filters
-from pgwitness.index.store import IndexReader, SessionDetail
+from pgwitness.index.store import IndexReader
+from pgwitness.record.bundle import SUFFIX
 from pgwitness.review.bundling import bundle
 from pgwitness.review.capture import capture
 from pgwitness.review.contents import with_contents
-from pgwitness.review.frames import session_frames
+from pgwitness.review.frames import session_frames, some_frames
 from pgwitness.review.script import script
-from pgwitness.statements.assembler import Frame
 from pgwitness.statements.model import Statement
 
-FORMATS = ("jsonl", "csv", "sql", "pcapng", "bundle")
+MEDIA_TYPES = {
+    "jsonl": "application/jsonl",
+    "csv": "text/csv",
+    "sql": "application/sql",
+    "pcapng": "application/vnd.tcpdump.pcap",
+    "bundle": "application/zip",
+}
+FORMATS = tuple(MEDIA_TYPES)
+SUFFIXES = {"bundle": SUFFIX}
+"""Of files of that format, where it is not the format's name."""
 
 CSV_COLUMNS = (
     "session",
@@ -58,7 +66,7 @@ def export_session(index: IndexReader, tape: Path, session: str, format: str) ->
     if format == "bundle":
         return bundle(tape.parent, found)
     if format == "pcapng":
-        return capture(found, _some(session_frames(tape, found), found))
+        return capture(found, some_frames(session_frames(tape, found), found))
     statements = index.iterate(Filters(session=found.session.session))
     if format != "csv":
         statements = with_contents(statements, tape, found, rows=False)
@@ -69,16 +77,9 @@ def export_session(index: IndexReader, tape: Path, session: str, format: str) ->
     return (piece.encode() for piece in text)
 
 
-def _some(frames: Iterator[Frame], found: SessionDetail) -> Iterator[Frame]:
-    """Raises ConflictError if there are none: what is empty must not pass for what happened."""
-    first = next(frames, None)
-    if first is None:
-        raise ConflictError(
-            f"the wire of session {found.session.session} cannot be read here: it was erased, or only "
-            "auditors have its key",
-            hint="--format bundle exports what can be proved, and auditors can open it",
-        )
-    return chain([first], frames)
+def file_name(session: str, format: str) -> str:
+    """Of an export."""
+    return f"{session}{SUFFIXES.get(format, '.' + format)}"
 
 
 def as_jsonl(statements: Iterable[Statement]) -> Iterator[str]:

@@ -8,7 +8,7 @@ its unanswered requests.
 
 from collections.abc import Iterable, Iterator
 from struct import Struct
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -69,6 +69,38 @@ class SessionAssembler:
     def ended(self) -> bool:
         """The session's last frame was read."""
         return self._ended
+
+    @property
+    def awaits(self) -> Literal["", "answer", "data"]:
+        """What is due after what was read so far: an answer of the server, which may be waiting for Sync or
+        Flush; data of the client, which a COPY asked for; or nothing."""
+        queue = self._conversation.queue
+        if not queue:
+            return ""
+        request = queue[0]
+        run, copies = request.run, request.copies
+        if run is None or run.copy != "in":
+            return "answer"
+        return "answer" if run.copy_index < len(copies) and copies[run.copy_index].end else "data"
+
+    @property
+    def in_block(self) -> bool:
+        """Between BEGIN and its end, as far as the server has answered."""
+        return self._conversation.runs.ledger.explicit
+
+    @property
+    def open_transaction(self) -> bool:
+        """Something is done that is not committed yet, be it in a block or in a pipeline."""
+        return self._conversation.runs.ledger.current
+
+    @property
+    def encoding(self) -> str:
+        """Python's name of the session's ``client_encoding``."""
+        return self._conversation.runs.encoding
+
+    def at_message(self, ordinal: int) -> None:
+        """The client's next message is that one, for who does not feed all of them."""
+        self._conversation.ordinal = ordinal - 1
 
     def feed(self, frame: Frame) -> list[Event]:
         """What became known with this frame."""

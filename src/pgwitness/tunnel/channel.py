@@ -46,7 +46,7 @@ class Channel:
     @classmethod
     async def over(cls, engine: Engine, stream: Stream, heartbeat: float = HEARTBEAT_SECONDS) -> Channel:
         """The stream belongs to the channel from now on. Raises OSError."""
-        ours, theirs = await _pair(engine, stream.worker)
+        ours, theirs = await pair(engine, stream.worker)
         try:
             reader, writer = await asyncio.open_unix_connection(sock=ours)
         except BaseException:
@@ -110,7 +110,7 @@ class Channel:
         self.abort()
 
 
-async def _pair(engine: Engine, worker: int) -> tuple[socket.socket, Stream]:
+async def pair(engine: Engine, worker: int) -> tuple[socket.socket, Stream]:
     """Two ends of one Unix connection: asyncio's and the core's."""
     loop = asyncio.get_running_loop()
     name = f"\0pgwitness-{secrets.token_hex(16)}"
