@@ -120,8 +120,7 @@ _DUMP = {
                s."transaction", s.outcome, s.reason, t.sql, s.rest
         FROM statements s JOIN texts t ON t.number = s.text ORDER BY s.session, s.seq""",
     "tables": """
-        SELECT n.name, t.session, t.seq FROM statement_tables t JOIN table_names n ON n.number = t."table"
-        ORDER BY 1, 2, 3""",
+        SELECT name FROM table_names ORDER BY name""",
     "events": "SELECT * FROM events ORDER BY position",
     "session_events": "SELECT * FROM session_events ORDER BY session, position, ordinal",
     "problems": "SELECT position, session, problem FROM problems ORDER BY 1, 2, 3",

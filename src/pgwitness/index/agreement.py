@@ -17,7 +17,6 @@ from pgwitness.errors import NotFoundError, RecordBroken, UnavailableError
 from pgwitness.index import tables
 from pgwitness.index.discretion import Text, withhold
 from pgwitness.index.erased import erased_from
-from pgwitness.index.filters import Filters
 from pgwitness.index.location import Location
 from pgwitness.index.opening import text_of
 from pgwitness.index.store import IndexReader, SessionDetail
@@ -215,7 +214,7 @@ class _Check:
 
     def _compare(self, session: str, derived: _Derived, *, whole: bool) -> None:
         left = derived.statements
-        for indexed in self._reader.iterate(Filters(session=session)):
+        for indexed in self._reader.of_session(session):
             self._statements += 1
             sealed = left.pop(indexed.seq, None)
             if sealed is None:

@@ -6,16 +6,12 @@ from typing import Any
 from pgwitness.index.rows import Row, settle
 from pgwitness.statements.model import Statement, TransactionSettled
 
-TEN_SECONDS = len("2026-11-22T06:45:3")
-
 
 @dataclass(slots=True)
 class Batch:
     statements: dict[int, dict[int, Row]] = field(default_factory=dict)
     """By session number and seq: an outcome may arrive in the same batch."""
     rows: int = 0
-    tables: list[tuple[str, int, int]] = field(default_factory=list)
-    """(table, session number, seq)"""
     settled: list[dict[str, Any]] = field(default_factory=list)
     """What became of statements written before."""
     withdrawn: list[dict[str, Any]] = field(default_factory=list)
@@ -29,8 +25,6 @@ class Batch:
     session_events: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)
-    timeline: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """First and last position of the statements that started in each ten seconds."""
 
     def add(self, number: int, statement: Statement, row: Row) -> None:
         """A statement, finished or for now; a later state of the same one replaces it."""
@@ -39,13 +33,6 @@ class Batch:
             rows = self.statements[number] = {}
         rows[statement.seq] = row
         self.rows += 1
-        position = statement.position
-        time = statement.started_at[:TEN_SECONDS]
-        first, last = self.timeline.get(time, (position, position))
-        if position <= first or position >= last:
-            self.timeline[time] = (min(first, position), max(last, position))
-        for table in statement.tables:
-            self.tables.append((table, number, statement.seq))
 
     def settle(self, number: int, event: TransactionSettled) -> None:
         """In this batch at once; by UPDATE too, unless all of the range is in this batch."""

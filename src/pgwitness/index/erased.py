@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from pgwitness.index import tables
+from pgwitness.index.marking import REMOVED, Marker
 from pgwitness.index.store import IndexReader
 
 ERASED: Final = "session_erased"
@@ -42,16 +43,17 @@ def erased_row(document: dict[str, Any], position: int, at: str, number: int | N
     }
 
 
-def erase(connection: Connection, erased: list[dict[str, Any]]) -> None:
-    """In the same transaction as everything else of the batch."""
-    sessions = tables.sessions
+def erase(connection: Connection, erased: list[dict[str, Any]], marker: Marker) -> list[int]:
+    """In the same transaction as everything else of the batch. Returns the numbers of the sessions."""
+    sessions, statements = tables.sessions, tables.statements
     unknown = [row for row in erased if row["number"] is not None]
     if unknown:
         connection.execute(insert(sessions).on_conflict_do_nothing(), unknown)
     ids = [row["id"] for row in erased]
     numbers = list(connection.scalars(select(sessions.c.number).where(sessions.c.id.in_(ids))))
-    _blank_texts(connection, numbers)
-    for table in (tables.statements, tables.statement_tables, tables.session_events):
+    gone = connection.execute(select(*REMOVED).where(statements.c.session.in_(numbers))).all()
+    marker.remove(connection, gone, _blank_texts(connection, numbers))
+    for table in (statements, tables.session_events):
         connection.execute(delete(table).where(table.c.session.in_(numbers)))
     connection.execute(
         update(sessions)
@@ -59,6 +61,7 @@ def erase(connection: Connection, erased: list[dict[str, Any]]) -> None:
         .values(erased=bindparam("at"), header="{}", **dict.fromkeys(_GONE)),
         [{"of": row["id"], "at": row["erased"]} for row in erased],
     )
+    return numbers
 
 
 def erased_from(index: IndexReader, position: int) -> set[str]:
@@ -70,13 +73,13 @@ def erased_from(index: IndexReader, position: int) -> set[str]:
     return {str(msgspec.json.decode(document).get("session")) for document in found}
 
 
-def _blank_texts(connection: Connection, numbers: list[int]) -> None:
+def _blank_texts(connection: Connection, numbers: list[int]) -> set[int]:
     """Those that no other session has. They stay, empty: whoever remembers their numbers must forget them."""
     statements, texts = tables.statements, tables.texts
     theirs = select(statements.c.text).where(statements.c.session.in_(numbers))
     others = select(statements.c.text).where(
         statements.c.text.in_(theirs), statements.c.session.not_in(numbers)
     )
-    connection.execute(
-        update(texts).where(texts.c.number.in_(theirs), texts.c.number.not_in(others)).values(sql="")
-    )
+    alone = texts.c.number.in_(theirs), texts.c.number.not_in(others)
+    blank = update(texts).where(*alone).values(sql="", length=0).returning(texts.c.number)
+    return set(connection.scalars(blank))

@@ -13,10 +13,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pgwitness.errors import InvalidError
+from pgwitness.index.passages import Needle
 
 STATUSES = ("ok", "error", "cancelled", "skipped", "unfinished")
 OUTCOMES = ("committed", "rolled_back", "open", "in_doubt")
 
+KINDS = ("human", "service")
+
+_SQLSTATE = re.compile(r"[0-9A-Z]{5}|[0-9A-Z]{2}")
+_MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
+_PIECE = re.compile(r"([0-9]{1,9})\s*(us|ms|s|m|h)\s*")
+_LASTING = re.compile(rf"(?:{_PIECE.pattern})+")
 _SPAN = re.compile(r"(\d+)\s*([smhdw])\s*")
 _AGO = re.compile(rf"(?:{_SPAN.pattern})+")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -89,6 +96,30 @@ def _count(text: str, name: str, now: datetime) -> int:
     return int(text)
 
 
+def _words(text: str, name: str, now: datetime) -> str:
+    if not Needle.words(text):
+        raise InvalidError(f"{name}: {text!r} has no word in it", hint="Letters, digits and _ make words.")
+    return text
+
+
+def _sqlstate(text: str, name: str, now: datetime) -> str:
+    code = text.strip().upper()
+    if not _SQLSTATE.fullmatch(code):
+        raise InvalidError(f"{name}: {text!r} is no SQLSTATE", hint="Give five characters, or the first two.")
+    return code
+
+
+def _duration(text: str, name: str, now: datetime) -> int:
+    given = text.strip()
+    if given.isascii() and given.isdigit():
+        given += "ms"
+    if not _LASTING.fullmatch(given):
+        raise InvalidError(
+            f"{name}: {text!r} is not a duration", hint="Give for example 250ms, 2s, 1m30s or 2h."
+        )
+    return sum(int(count) * _MICROSECONDS[unit] for count, unit in _PIECE.findall(given))
+
+
 def _about(
     metavar: str, help: str, example: str, parse: Parse = _text, *, on_statements: bool = False
 ) -> dict[str, Any]:
@@ -116,6 +147,13 @@ class Filters:
     identity: str | None = field(default=None, metadata=_about("NAME", "Of this identity.", "billing-agent"))
     run: str | None = field(
         default=None, metadata=_about("RUN", "Of this run, as the client claimed.", "run-81")
+    )
+    kind: str | None = field(
+        default=None,
+        metadata=_about("KIND", "Of identities of this kind: human or service.", "human", _one_of(KINDS)),
+    )
+    on_behalf_of: str | None = field(
+        default=None, metadata=_about("NAME", "On behalf of this person or program.", "ann@example.org")
     )
     connection: str | None = field(
         default=None, metadata=_about("NAME", "Through this connection.", "orders")
@@ -153,6 +191,16 @@ class Filters:
             on_statements=True,
         ),
     )
+    words: str | None = field(
+        default=None,
+        metadata=_about(
+            "WORDS",
+            "With each of these words in the SQL or in a bound value, whole and in any order.",
+            "orders status",
+            _words,
+            on_statements=True,
+        ),
+    )
     status: str | None = field(
         default=None,
         metadata=_about(
@@ -176,6 +224,27 @@ class Filters:
     min_rows: int | None = field(
         default=None, metadata=_about("N", "Of at least so many rows.", "1000", _count, on_statements=True)
     )
+    sqlstate: str | None = field(
+        default=None,
+        metadata=_about(
+            "SQLSTATE",
+            "That failed with this code, such as 42501; 23 for all of class 23.",
+            "42501",
+            _sqlstate,
+            on_statements=True,
+        ),
+    )
+    min_duration: int | None = field(
+        default=None,
+        metadata=_about(
+            "TIME",
+            "That took at least so long: 250ms, 2s, 1m30s. A number alone is in milliseconds.",
+            "250ms",
+            _duration,
+            on_statements=True,
+        ),
+    )
+    """In microseconds."""
 
     scope: Scope | None = None
     """Set by who knows the reader; a session outside of it is one that does not exist."""

@@ -14,7 +14,6 @@ from sqlalchemy import (
     TextClause,
     cast,
     exists,
-    false,
     func,
     literal,
     or_,
@@ -23,14 +22,17 @@ from sqlalchemy import (
 
 from pgwitness.errors import ConflictError, InvalidError, NotFoundError
 from pgwitness.index import tables, times
-from pgwitness.index.batch import TEN_SECONDS
 from pgwitness.index.filters import Filters, Scope
-from pgwitness.index.rows import COLUMNS, PARAMETERS
+from pgwitness.index.passages import Needle
+from pgwitness.index.rows import COLUMNS, PARAMETERS, Rest
 
 MOST, LONGEST_NUMBER = 2**63 - 1, 19
 """What a database takes for an integer."""
 FEW_SESSIONS = 64
 """So many are looked up one by one."""
+
+OF_SESSIONS = ("identity", "kind", "on_behalf_of", "run", "connection")
+"""Filters that are columns of sessions."""
 
 _SESSION = tables.sessions.c
 _STATEMENT = tables.statements.c
@@ -68,17 +70,21 @@ def _hyphenated(plain: str) -> str:
     return "-".join((plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]))
 
 
-def select_statements(connection: Connection, filters: Filters) -> Select[Any]:
-    """Statements with their sessions, unordered."""
+def statements_with_sessions() -> Select[Any]:
     joined = tables.statements.join(tables.sessions, _SESSION.number == _STATEMENT.session)
     joined = joined.join(tables.texts, _TEXT.number == _STATEMENT.text)
     columns = [_TEXT.sql if name == "text" else _STATEMENT[name] for name in COLUMNS]
     of_session = [
         _SESSION[name] for name in ("id", "identity", "on_behalf_of", "run", "connection", "database")
     ]
+    return select(*columns, _STATEMENT.place, *of_session).select_from(joined)
+
+
+def select_statements(connection: Connection, filters: Filters) -> Select[Any]:
+    """Those that the filters choose, unordered. It is right, and slow where nothing else narrows it down:
+    ``search`` is quick."""
     return (
-        select(*columns, *of_session)
-        .select_from(joined)
+        statements_with_sessions()
         .where(*of_sessions(connection, filters))
         .where(*of_statements(connection, filters))
         .where(*statement_times(connection, filters))
@@ -98,9 +104,7 @@ def of_sessions(connection: Connection, filters: Filters) -> Iterator[ColumnElem
     if filters.session is not None:
         yield _SESSION.number == resolve(connection, filters.session, filters.scope)[0]
     wanted = [
-        _SESSION[name] == getattr(filters, name)
-        for name in ("identity", "run", "connection")
-        if getattr(filters, name) is not None
+        _SESSION[name] == getattr(filters, name) for name in OF_SESSIONS if getattr(filters, name) is not None
     ]
     if wanted:
         some = connection.scalars(select(_SESSION.number).where(*wanted).limit(FEW_SESSIONS + 1)).all()
@@ -124,27 +128,22 @@ def of_statements(connection: Connection, filters: Filters) -> Iterator[ColumnEl
         wanted = getattr(filters, name)
         if wanted is not None:
             yield _STATEMENT[name] == wanted
-    if filters.status is not None and filters.status != "ok":
-        yield tables.FAILED
+    if filters.sqlstate is not None:
+        yield _STATEMENT.sqlstate.startswith(filters.sqlstate, autoescape=True)
     if filters.min_rows is not None:
         yield _STATEMENT.rows >= filters.min_rows
-        if filters.min_rows >= tables.LARGE_ROWS:
-            yield tables.LARGE
+    if filters.min_duration is not None:
+        yield _STATEMENT.duration >= filters.min_duration
     if filters.match is not None:
         yield or_(*_matching(filters.match))
+    if filters.words is not None:
+        for needle in Needle.words(filters.words):
+            yield or_(*_matching(needle.content.decode()))
     if filters.table is not None:
-        naming = tables.statement_tables.c
-        named = _tables(connection, filters.table)
-        if not named:
-            yield false()
-            return
-        yield exists(
-            select(naming.seq).where(
-                naming.table.in_(named),
-                naming.session == _STATEMENT.session,
-                naming.seq == _STATEMENT.seq,
-            )
-        )
+        named = named_tables(connection, filters.table)
+        document = cast(_STATEMENT.rest, Text)
+        each = func.json_each(document, f"$[{Rest.__struct_fields__.index('tables')}]").table_valued("value")
+        yield exists(select(literal(1)).select_from(each).where(each.c.value.in_(named)))
 
 
 def _matching(wanted: str) -> Iterator[ColumnElement[bool]]:
@@ -161,51 +160,30 @@ def _matching(wanted: str) -> Iterator[ColumnElement[bool]]:
     yield exists(named.correlate(tables.statements))
 
 
-def _tables(connection: Connection, name: str) -> list[int]:
+def named_tables(connection: Connection, name: str) -> list[str]:
     """``public.orders`` is that table; ``orders`` is any table of that name."""
+    if "." in name:
+        return [name]
     column = tables.table_names.c.name
-    matching = column == name
-    if "." not in name:
-        matching = or_(matching, column.endswith(f".{name}", autoescape=True))
-    return list(connection.scalars(select(tables.table_names.c.number).where(matching)))
+    others = select(column).where(column.endswith(f".{name}", autoescape=True))
+    return [name, *connection.scalars(others)]
 
 
 def statement_times(connection: Connection, filters: Filters) -> Iterator[ColumnElement[bool]]:
-    """The exact times, and the span of positions that they lie in: the latter makes it quick."""
-    mark = tables.timeline.c
     if filters.since is not None:
-        since = times.of_datetime(filters.since)
-        yield _STATEMENT.started >= since
-        first = connection.scalar(select(func.min(mark.first)).where(mark.time >= since[:TEN_SECONDS]))
-        yield _STATEMENT.position >= first if first is not None else false()
+        yield _STATEMENT.started >= times.of_datetime(filters.since)
     if filters.until is not None:
-        until = times.of_datetime(filters.until)
-        yield _STATEMENT.started <= until
-        last = connection.scalar(select(func.max(mark.last)).where(mark.time <= until[:TEN_SECONDS]))
-        yield _STATEMENT.position <= last if last is not None else false()
+        yield _STATEMENT.started <= times.of_datetime(filters.until)
 
 
-def cursor_of(row: Any) -> str:
-    return f"{row.position:x}.{row.seq}"
+def cursor(position: int, seq: int) -> str:
+    return f"{position:x}.{seq}"
 
 
-def order(filters: Filters, backwards: bool) -> list[ColumnElement[Any]]:
-    """By position, and that is by seq within a session, for which there is an index by session."""
-    columns = [_STATEMENT.seq] if filters.session is not None else [_STATEMENT.position, _STATEMENT.seq]
-    return [column.desc() for column in columns] if backwards else list(columns)
-
-
-def beyond(cursor: str, filters: Filters, *, backwards: bool) -> ColumnElement[bool]:
-    """What follows the cursor's statement, or precedes it, written so that SQLite seeks in the order's
-    index."""
+def place_of(cursor: str) -> tuple[int, int]:
+    """The (position, seq) of the statement that the cursor stands for."""
     left, _, right = cursor.partition(".")
-    at, after = integer(left, 16), integer(right)
-    position, seq = _STATEMENT.position, _STATEMENT.seq
-    if filters.session is not None:
-        return seq < after if backwards else seq > after
-    if backwards:
-        return (position <= at) & ((position < at) | (seq < after))
-    return (position >= at) & ((position > at) | (seq > after))
+    return integer(left, 16), integer(right)
 
 
 def integer(text: str, base: int = 10) -> int:

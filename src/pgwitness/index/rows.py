@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from pgwitness.index.passages import bound
+from pgwitness.index.tracked import rows_written
 from pgwitness.statements.model import (
     Copy,
     Parameter,
@@ -30,9 +32,19 @@ COLUMNS = (
     "text",
     "rest",
 )
-"""Of ``tables.statements``, in the order of ``to_row``; ``text`` is the SQL itself until the writer
-numbers it.
+"""Of ``tables.statements``: what a statement is made of again, with the SQL as ``text``."""
+
+WRITTEN_COLUMNS = (*COLUMNS, "written", "sqlstate", "place", "number")
+"""In the order of ``to_row``. ``text`` is the SQL itself until the writer numbers it, who gives ``place`` and
+``number`` too. After them a row has what is only marked and searched: tables, bound values, the SQL.
 """
+
+POSITION, SEQ, STARTED = (COLUMNS.index(name) for name in ("position", "seq", "started"))
+DURATION, COMMAND, STATUS, ROWS = (COLUMNS.index(name) for name in ("duration", "command", "status", "rows"))
+WRITTEN, SQLSTATE, PLACE, NUMBER = (
+    WRITTEN_COLUMNS.index(name) for name in ("written", "sqlstate", "place", "number")
+)
+TABLES, BOUND, SQL = (len(WRITTEN_COLUMNS) + more for more in range(3))
 
 TRANSACTION = COLUMNS.index("transaction")
 OUTCOME = COLUMNS.index("outcome")
@@ -105,6 +117,13 @@ def to_row(number: int, statement: Statement) -> Row:
                 statement.truncated,
             )
         ),
+        rows_written(statement),
+        statement.sqlstate,
+        0,
+        0,
+        tuple(statement.tables),
+        bound(statement.parameters) if statement.parameters else b"",
+        statement.sql,
     ]
 
 

@@ -67,7 +67,7 @@ def _contents(reader: IndexReader) -> tuple[int, int, int, list[dict[str, Any]]]
             return 0, 0, 0, []
         position = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "position"))
         sessions = connection.scalar(select(func.max(tables.sessions.c.number)))
-        statements = connection.scalar(select(func.max(tables.statements.c.number)))
+        statements = connection.scalar(select(func.sum(tables.blocks.c.statements)))
         found = connection.execute(
             select(tables.problems).order_by(tables.problems.c.position.desc()).limit(PROBLEMS_SHOWN)
         )

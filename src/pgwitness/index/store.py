@@ -5,21 +5,23 @@ reached the server; sessions newest first. An index that is not there yet reads 
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, exists, select
+from sqlalchemy import Connection, Engine, Row, func, select
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from pgwitness.errors import NotFoundError, UnavailableError
 from pgwitness.index import queries, tables
 from pgwitness.index.database import connect
 from pgwitness.index.filters import Filters, Scope
+from pgwitness.index.having import sessions_having
 from pgwitness.index.location import Location
 from pgwitness.index.rows import COLUMNS, to_statement
+from pgwitness.index.search import Key, Search
 from pgwitness.statements.model import Statement
 
 PAGE = 1000
@@ -74,6 +76,7 @@ class SessionDetail(NamedTuple):
 
 _SESSION = tables.sessions.c
 _STATEMENT = tables.statements.c
+_TEXT = tables.texts.c
 
 
 class IndexReader:
@@ -114,15 +117,16 @@ class IndexReader:
             if connection is None:
                 return Page([])
             query = select(tables.sessions).order_by(_SESSION.number.desc()).limit(limit + 1)
-            query = query.where(*queries.of_sessions(connection, filters), *queries.session_times(filters))
-            if cursor is not None:
-                query = query.where(_SESSION.number < queries.integer(cursor))
+            before = queries.integer(cursor) if cursor is not None else None
             if filters.on_statements:
-                found = select(_STATEMENT.number).where(_STATEMENT.session == _SESSION.number)
-                found = found.where(
-                    *queries.of_statements(connection, filters), *queries.statement_times(connection, filters)
+                numbers = sessions_having(connection, filters, limit + 1, before)
+                query = query.where(_SESSION.number.in_(numbers))
+            else:
+                query = query.where(
+                    *queries.of_sessions(connection, filters), *queries.session_times(filters)
                 )
-                query = query.where(exists(found))
+                if before is not None:
+                    query = query.where(_SESSION.number < before)
             rows = connection.execute(query).all()
             more = str(rows[limit - 1].number) if len(rows) > limit else None
             return Page([session_of(row) for row in rows[:limit]], more)
@@ -156,11 +160,10 @@ class IndexReader:
         with self.connection() as connection:
             if connection is None:
                 return Page([])
-            query = queries.select_statements(connection, filters)
-            if cursor is not None:
-                query = query.where(queries.beyond(cursor, filters, backwards=newest))
-            found = connection.execute(query.order_by(*queries.order(filters, newest)).limit(limit + 1))
-            rows, more = _page(found, limit)
+            keys = Search(connection, filters).page(limit, cursor, newest)
+            shown = _fitting(connection, keys, limit)
+            rows = _rows(connection, shown)
+            more = queries.cursor(*shown[-1][:2]) if len(shown) < len(keys) else None
             return Page([_statement(row) for row in (reversed(rows) if newest else rows)], more)
 
     def iterate(
@@ -178,13 +181,29 @@ class IndexReader:
                 return
             cursor = page.next
 
+    def of_session(self, id: str) -> Iterator[Statement]:
+        """Every row there is of this session (its full id), by seq, found without any marks: what
+        verification compares."""
+        number, seen = select(_SESSION.number).where(_SESSION.id == id).scalar_subquery(), 0
+        while True:
+            with self.connection() as connection:
+                if connection is None:
+                    return
+                query = queries.statements_with_sessions().where(_STATEMENT.session == number)
+                query = query.where(_STATEMENT.seq > seen).order_by(_STATEMENT.seq).limit(PAGE)
+                found = [_statement(row) for row in connection.execute(query)]
+            yield from found
+            if len(found) < PAGE:
+                return
+            seen = found[-1].seq
+
     def statement(self, text: str, seq: int) -> Statement:
         """Raises NotFoundError."""
         with self.connection() as connection:
             if connection is None:
                 queries.unknown(text)
             number, id = queries.resolve(connection, text)
-            query = queries.select_statements(connection, Filters()).where(
+            query = queries.statements_with_sessions().where(
                 _STATEMENT.session == number, _STATEMENT.seq == seq
             )
             row = connection.execute(query).one_or_none()
@@ -197,12 +216,8 @@ class IndexReader:
         with self.connection() as connection:
             if connection is None:
                 return None
-            query = queries.select_statements(connection, filters).with_only_columns(
-                _STATEMENT.position, _STATEMENT.seq
-            )
-            last = query.order_by(*queries.order(filters, True)).offset(limit).limit(1)
-            row = connection.execute(last).one_or_none()
-            return queries.cursor_of(row) if row is not None else None
+            before = Search(connection, filters).before_last(limit)
+            return queries.cursor(*before[:2]) if before is not None else None
 
     def _connect(self) -> Connection | None:
         while True:
@@ -248,16 +263,25 @@ def _check_schema(engine: Engine) -> None:
         )
 
 
-def _page(found: Iterable[Row[Any]], limit: int) -> tuple[list[Row[Any]], str | None]:
-    """Rows up to ``limit`` or a size, and the cursor after them if there are more."""
-    rows: list[Row[Any]] = []
+def _fitting(connection: Connection, keys: list[Key], limit: int) -> list[Key]:
+    """At most ``limit`` of them, and no more than a page may hold."""
+    keys = keys[:limit]
+    length = _TEXT.length + func.length(_STATEMENT.rest)
+    query = select(_STATEMENT.place, length).join(tables.texts, _TEXT.number == _STATEMENT.text)
+    found = connection.execute(query.where(_STATEMENT.place.in_([key[2] for key in keys])))
+    lengths = {row[0]: row[1] for row in found}
     characters = 0
-    for row in found:
-        if len(rows) == limit or characters > PAGE_CHARACTERS:
-            return rows, queries.cursor_of(rows[-1])
-        rows.append(row)
-        characters += len(row.sql) + len(row.rest)
-    return rows, None
+    for number, key in enumerate(keys):
+        if characters > PAGE_CHARACTERS:
+            return keys[:number]
+        characters += lengths[key[2]]
+    return keys
+
+
+def _rows(connection: Connection, keys: list[Key]) -> list[Row[Any]]:
+    query = queries.statements_with_sessions().where(_STATEMENT.place.in_([key[2] for key in keys]))
+    rows = {row.place: row for row in connection.execute(query)}
+    return [rows[key[2]] for key in keys]
 
 
 def _statement(row: Row[Any]) -> Statement:

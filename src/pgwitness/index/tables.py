@@ -17,10 +17,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
-SCHEMA = 4
+SCHEMA = 5
 
 metadata = MetaData()
 
@@ -71,7 +70,8 @@ sessions = Table(
 statements = Table(
     "statements",
     metadata,
-    Column("number", _Number, primary_key=True),
+    Column("place", _Number, primary_key=True),
+    Column("number", BigInteger, nullable=False, unique=True),
     Column("session", _Number, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
@@ -83,38 +83,81 @@ statements = Table(
     Column("transaction", BigInteger, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("reason", Text),
+    Column("written", BigInteger),
+    Column("sqlstate", Text),
     Column("text", _Number, nullable=False),
     Column("rest", LargeBinary, nullable=False),
     UniqueConstraint("session", "seq"),
-    Index("statements_order", "position", "seq"),
-    Index("statements_command", "command", "position", "seq"),
 )
-"""Columns are what is filtered on or changes later (``outcome``, ``reason``); ``rest`` holds the other fields
-(``rows.Rest``)."""
+"""``place``: block and slot (``blocks.py``), nearly the order in which statements reached the server.
+``number``: the order in which the index came to know them, never given twice. ``rest`` holds what is neither
+asked for nor changes later (``rows.Rest``); ``written`` are rows that it wrote, as its tag says.
+"""
 
-FAILED = text("statements.status <> 'ok'")
-LARGE_ROWS = 1000
-LARGE = text(f"statements.rows >= {LARGE_ROWS}")
-"""What is rare, and looked for in trouble: an index of few entries each. A query has to say the condition
-literally."""
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("number", _Number, primary_key=True),
+    Column("first_position", BigInteger, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("statements", Integer, nullable=False),
+    Column("began", Text, nullable=False),
+    Column("ended", Text, nullable=False),
+    Index("blocks_first", "first_position", "first_seq"),
+)
+"""Each holds the statements from its ``first`` (position, seq) on, up to that of the next. ``slots`` were
+given out, ``statements`` are left; they started at ``began`` to ``ended``.
+"""
 
-Index(
-    "statements_failed",
-    statements.c.position,
-    statements.c.seq,
-    sqlite_where=text("status <> 'ok'"),
+marks = Table(
+    "marks",
+    metadata,
+    Column("block", _Number, primary_key=True),
+    Column("kind", Integer, primary_key=True),
+    Column("value", BigInteger, primary_key=True),
+    Column("bits", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
-Index(
-    "statements_large",
-    statements.c.position,
-    statements.c.seq,
-    sqlite_where=text(f"rows >= {LARGE_ROWS}"),
+"""Which statements of a block have a property (``blocks.Kind``), a bit a slot. All filters together are these
+numbers and-ed, so that no combination of them is slow."""
+
+passages = Table(
+    "passages",
+    metadata,
+    Column("place", _Number, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
 )
+"""The words of a block, to be searched (``passages.py``): SQL texts and bound values in lower case. The place
+is that of a part of the block."""
+
+grams = Table(
+    "grams",
+    metadata,
+    Column("block", _Number, primary_key=True),
+    Column("bits", LargeBinary, nullable=False),
+)
+"""What pieces of words a block may contain, so that most blocks need not be searched."""
+
+activity = Table(
+    "activity",
+    metadata,
+    Column("minute", _Number, primary_key=True),
+    Column("identity", Text, primary_key=True),
+    Column("connection", Text, primary_key=True),
+    Column("statements", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("rows_written", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Statements that started in each minute since the epoch; '' where nobody knows whose. An erased session's
+stay counted, as they do in its own row."""
 
 texts = Table(
     "texts",
     metadata,
     Column("number", _Number, primary_key=True),
+    Column("length", Integer, nullable=False),
     Column("sql", Text, nullable=False),
 )
 """SQL texts. A prepared statement of megabytes that is executed a million times is here once, or a few
@@ -127,16 +170,7 @@ table_names = Table(
     Column("number", _Number, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
 )
-
-statement_tables = Table(
-    "statement_tables",
-    metadata,
-    Column("table", _Number, primary_key=True),
-    Column("session", _Number, primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
-    sqlite_with_rowid=False,
-)
-"""Which statements name which tables."""
+"""Tables that statements name: ``orders`` is looked up here, in any schema."""
 
 session_events = Table(
     "session_events",
@@ -170,19 +204,6 @@ problems = Table(
 )
 """Where the tape could not be read or made no sense. Never empty in silence: health and ``index status``
 show it."""
-
-timeline = Table(
-    "timeline",
-    metadata,
-    Column("time", Text, primary_key=True),
-    Column("first", BigInteger, nullable=False),
-    Column("last", BigInteger, nullable=False),
-)
-"""For each ten seconds (a time without its last digits), the first and the last position of statements
-that started then. It turns a span of time into a span of positions, so that ``--since`` needs no index
-of its own over all statements and a listing in order reads only the part it needs. A later statement of
-one message starts after its position.
-"""
 
 snapshots = Table(
     "snapshots",

@@ -17,3 +17,8 @@ def of_datetime(moment: datetime) -> str:
 
 def to_datetime(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def minute_of(moment: datetime) -> int:
+    """Since the epoch."""
+    return int(moment.timestamp() // 60)

@@ -1,26 +1,25 @@
 """Writes the index: one batch of rows is one transaction, together with how far the tape was read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, case, delete, func, insert, inspect, select, text, update
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import Insert
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, bindparam, delete, func, inspect, select, text, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import IntegrityError
 
 from pgwitness.index import tables
 from pgwitness.index.batch import Batch
 from pgwitness.index.database import connect
 from pgwitness.index.discretion import Text
 from pgwitness.index.erased import erase
-from pgwitness.index.rows import COLUMNS, TEXT, Row
+from pgwitness.index.inserts import positional, put
+from pgwitness.index.marking import REMOVED, Marker
+from pgwitness.index.rows import NUMBER, SEQ, STATUS, TEXT, WRITTEN_COLUMNS, Row
 
 FORGET_MILLISECONDS = 100
-NAMES_KEPT = 10_000
-"""Table names whose numbers stay in memory."""
 TEXTS_KEPT = 50_000
 CHARACTERS_KEPT = 16_000_000
 """SQL texts whose numbers stay in memory, and how long they are together."""
@@ -50,7 +49,11 @@ class IndexWriter:
                 tables.metadata.create_all(connection)
                 _put(connection, schema=str(tables.SCHEMA), text=text)
             self._last_text = connection.scalar(select(func.max(tables.texts.c.number))) or 0
-        self._names: dict[str, int] = {}
+            given = select(tables.meta.c.value).where(tables.meta.c.name == "number")
+            self._last_number = int(connection.scalar(given) or 0)
+        self._marker: Marker | None = None
+        self._shown: dict[int, set[int]] = {}
+        """Statements that were written unfinished, by session."""
         self._texts: dict[str, int] = {}
         self._characters = 0
 
@@ -104,35 +107,32 @@ class IndexWriter:
 
     def write(self, connection: Connection, batch: Batch, position: int) -> None:
         """A batch; ``position`` is how far the tape is read. Rows that are there already are replaced."""
-        _upsert(connection, tables.sessions, batch.started)
-        if batch.withdrawn:
-            connection.execute(_WITHDRAW, batch.withdrawn)
+        marker = self._marker = self._marker or Marker(connection)
+        put(connection, tables.sessions, batch.started)
+        if batch.started:
+            marker.changed(numbers_of(connection, [row["id"] for row in batch.started]))
+        for withdrawn in batch.withdrawn:
+            later = _STATEMENT.session == withdrawn["number"], _STATEMENT.seq > withdrawn["last"]
+            self._remove(connection, connection.execute(select(*REMOVED).where(*later)).all())
         if batch.statements:
-            rows = [row for rows in batch.statements.values() for row in rows.values()]
-            self._number_texts(connection, rows)
-            connection.exec_driver_sql(_INSERT_STATEMENT, [tuple(row) for row in rows])
-        if batch.tables:
-            named = [(self._name(connection, name), number, seq) for name, number, seq in batch.tables]
-            connection.exec_driver_sql(_INSERT_STATEMENT_TABLE, named)
-        if batch.settled:
-            connection.execute(_SETTLE, batch.settled)
+            self._add(connection, batch)
+        for settled in batch.settled:
+            marker.settle(connection, connection.execute(_SETTLE, settled).all(), settled["new_outcome"])
+        marker.flush(connection)
         if batch.counts:
             connection.execute(_COUNT, list(batch.counts.values()))
         if batch.ended:
             connection.execute(_END, batch.ended)
-        _upsert(connection, tables.session_events, batch.session_events)
-        _upsert(connection, tables.events, batch.events)
-        _upsert(connection, tables.problems, batch.problems)
+            for ended in batch.ended:
+                self._shown.pop(ended["of"], None)
+        put(connection, tables.session_events, batch.session_events)
+        put(connection, tables.events, batch.events)
+        put(connection, tables.problems, batch.problems)
         if batch.erased:
-            erase(connection, batch.erased)
+            marker.changed(erase(connection, batch.erased, marker))
             self._texts.clear()
             self._characters = 0
-        if batch.timeline:
-            spans = [
-                {"time": at, "first": first, "last": last} for at, (first, last) in batch.timeline.items()
-            ]
-            connection.execute(_WIDEN, spans)
-        _put(connection, position=str(position))
+        _put(connection, position=str(position), number=str(self._last_number))
 
     def snapshot(self, connection: Connection, resume: Resume, gone: Iterable[int]) -> None:
         """Where to go on from. Sessions neither in ``resume`` nor ``gone`` keep the snapshot that they
@@ -141,7 +141,7 @@ class IndexWriter:
         if ended:
             column = tables.snapshots.c.session
             connection.execute(delete(tables.snapshots).where(column == bindparam("number")), ended)
-        _upsert(
+        put(
             connection,
             tables.snapshots,
             [
@@ -151,8 +151,46 @@ class IndexWriter:
         )
         _put(connection, resume=str(resume.position), instance=resume.instance)
 
-    def _number_texts(self, connection: Connection, rows: list[Row]) -> None:
-        """Replace texts by their numbers; those not in memory are written."""
+    def _add(self, connection: Connection, batch: Batch) -> None:
+        marker = self._marker
+        assert marker is not None
+        rows: list[Row] = []
+        for session, some in batch.statements.items():
+            shown = self._shown.get(session)
+            if shown and not shown.isdisjoint(some):
+                self._remove_these(connection, session, some)
+                shown.difference_update(some)
+            rows += some.values()
+        fresh = self._number_texts(connection, rows)
+        marker.add(connection, rows, fresh)
+        for row in rows:
+            self._last_number = row[NUMBER] = self._last_number + 1
+            if row[STATUS] == "unfinished":
+                self._shown.setdefault(row[0], set()).add(row[SEQ])
+        values = [tuple(row[: len(WRITTEN_COLUMNS)]) for row in rows]
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(_INSERT_STATEMENT, values)
+        except IntegrityError:
+            # What was read after the last snapshot is read again after a crash, and rows that were shown as
+            # running before are not known as such.
+            for session, some in batch.statements.items():
+                self._remove_these(connection, session, some)
+            connection.exec_driver_sql(_INSERT_STATEMENT, values)
+
+    def _remove_these(self, connection: Connection, session: int, seqs: Collection[int]) -> None:
+        found = select(*REMOVED, _STATEMENT.seq).where(
+            _STATEMENT.session == session, _STATEMENT.seq.between(min(seqs), max(seqs))
+        )
+        self._remove(connection, [row for row in connection.execute(found) if row.seq in seqs])
+
+    def _remove(self, connection: Connection, gone: Sequence[Any]) -> None:
+        if gone and self._marker:
+            self._marker.remove(connection, gone)
+            connection.execute(_DELETE, [{"gone": row.place} for row in gone])
+
+    def _number_texts(self, connection: Connection, rows: list[Row]) -> set[int]:
+        """Number texts; those not in memory are written, and returned."""
         known = self._texts
         fresh = []
         for row in rows:
@@ -160,7 +198,7 @@ class IndexWriter:
             number = known.get(sql)
             if number is None:
                 self._last_text = number = self._last_text + 1
-                fresh.append((number, sql))
+                fresh.append((number, len(sql), sql))
                 self._characters += len(sql)
                 if len(known) >= TEXTS_KEPT or self._characters > CHARACTERS_KEPT:
                     known.clear()
@@ -169,71 +207,24 @@ class IndexWriter:
             row[TEXT] = number
         if fresh:
             connection.exec_driver_sql(_INSERT_TEXT, fresh)
-
-    def _name(self, connection: Connection, name: str) -> int:
-        number = self._names.get(name)
-        if number is None:
-            names = tables.table_names
-            number = connection.scalar(select(names.c.number).where(names.c.name == name))
-            if number is None:
-                number = connection.scalar(insert(names).values(name=name).returning(names.c.number)) or 0
-            if len(self._names) >= NAMES_KEPT:
-                self._names.clear()
-            self._names[name] = number
-        return number
+        return {number for number, _, _ in fresh}
 
 
-def _replacing(table: Table, columns: Iterable[str]) -> Insert:
-    """An insert of these columns that replaces all but the key where the key exists."""
-    statement = upsert(table)
-    key = _key(table)
-    if not set(columns) - set(key):
-        return statement.on_conflict_do_nothing()
-    return statement.on_conflict_do_update(
-        index_elements=key, set_={name: statement.excluded[name] for name in columns if name not in key}
-    )
-
-
-def _key(table: Table) -> list[str]:
-    if table is tables.statements:
-        return ["session", "seq"]
-    return ["id"] if table is tables.sessions else list(table.primary_key.columns.keys())
-
-
-def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(_replacing(table, rows[0]), rows)
+def numbers_of(connection: Connection, ids: list[str]) -> list[int]:
+    """Of sessions."""
+    column = tables.sessions.c
+    return list(connection.scalars(select(column.number).where(column.id.in_(ids))))
 
 
 def _put(connection: Connection, **values: str) -> None:
-    _upsert(connection, tables.meta, [{"name": name, "value": value} for name, value in values.items()])
+    put(connection, tables.meta, [{"name": name, "value": value} for name, value in values.items()])
 
 
-def _positional(statement: Insert, columns: tuple[str, ...]) -> str:
-    """The driver's text of an insert for plain tuples: a hundred thousand rows need no dictionaries."""
-    compiled = statement.compile(dialect=sqlite.dialect(), column_keys=list(columns))
-    assert compiled.positiontup == list(columns)
-    return str(compiled)
-
-
-_INSERT_STATEMENT = _positional(_replacing(tables.statements, COLUMNS), COLUMNS)
-_INSERT_TEXT = _positional(upsert(tables.texts), ("number", "sql"))
-_INSERT_STATEMENT_TABLE = _positional(
-    upsert(tables.statement_tables).on_conflict_do_nothing(), ("table", "session", "seq")
-)
-_span = upsert(tables.timeline)
-_WIDEN = _span.on_conflict_do_update(
-    index_elements=["time"],
-    set_={
-        "first": case(
-            (_span.excluded.first < tables.timeline.c.first, _span.excluded.first),
-            else_=tables.timeline.c.first,
-        ),
-        "last": case(
-            (_span.excluded.last > tables.timeline.c.last, _span.excluded.last), else_=tables.timeline.c.last
-        ),
-    },
-)
+_STATEMENT = tables.statements.c
+_QUOTED = ", ".join(f'"{name}"' for name in WRITTEN_COLUMNS)
+_INSERT_STATEMENT = f"INSERT INTO statements ({_QUOTED}) VALUES ({', '.join('?' * len(WRITTEN_COLUMNS))})"
+_INSERT_TEXT = positional(insert(tables.texts), ("number", "length", "sql"))
+_DELETE = delete(tables.statements).where(_STATEMENT.place == bindparam("gone"))
 _SETTLE = (
     update(tables.statements)
     .where(tables.statements.c.session == bindparam("of"))
@@ -241,11 +232,7 @@ _SETTLE = (
     .where(tables.statements.c.seq.between(bindparam("first"), bindparam("last")))
     .where(tables.statements.c.outcome == text("'open'"))
     .values(outcome=bindparam("new_outcome"), reason=bindparam("new_reason"))
-)
-_WITHDRAW = (
-    delete(tables.statements)
-    .where(tables.statements.c.session == bindparam("number"))
-    .where(tables.statements.c.seq > bindparam("last"))
+    .returning(*REMOVED)
 )
 _COUNTED = ("statements", "errors", "rows_written", "last_activity", "last_position")
 _COUNT = (

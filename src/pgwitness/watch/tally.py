@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from pgwitness.index import tables
 from pgwitness.index.rows import Rest
+from pgwitness.index.search import between
 from pgwitness.watch import shapes
 
 _STATEMENT = tables.statements.c
@@ -78,7 +79,7 @@ def tally(connection: Connection, route: Route, first: int, last: int, since: da
     before that the server may have counted only after ``since``, the moment of ``first``.
     """
     found = Tally()
-    span = (_STATEMENT.position >= first, _STATEMENT.position < last)
+    span = between(connection, first, last)
     grouped = (
         _of(route)
         .with_only_columns(
@@ -90,14 +91,14 @@ def tally(connection: Connection, route: Route, first: int, last: int, since: da
             func.sum(_STATEMENT.rows).label("rows"),
             func.count(_STATEMENT.rows).label("with_rows"),
         )
-        .where(*span, _STATEMENT.status.not_in(("skipped", "error")))
+        .where(span, _STATEMENT.status.not_in(("skipped", "error")))
         .group_by(_STATEMENT.text, _SESSION.database, _STATEMENT.command, _STATEMENT.status)
     )
     rows = connection.execute(grouped).all()
     failed = connection.execute(
         _of(route)
         .with_only_columns(_STATEMENT.text, _SESSION.database, _STATEMENT.command, _STATEMENT.rest)
-        .where(*span, _STATEMENT.status == "error", tables.FAILED)
+        .where(span, _STATEMENT.status == "error")
     ).all()
     late = list(_late(connection, route, first, since))
     texts = _texts(connection, {row.text for row in (*rows, *failed, *late)})
