@@ -1,7 +1,9 @@
-"""The pictures of ``docs/images``: each page, light and dark, of a record that the demo's agent and others make.
+"""The pictures of ``docs/images``: each page, light and dark, of a record that the demo's agent and others
+make.
 
-``make screenshots`` runs it. Everything in the pictures is real: a gateway, a connector, a PostgreSQL, drivers,
-and Debian's Chromium. ``--keep`` leaves all of it running and prints where to sign in, instead of taking pictures.
+``make screenshots`` runs it. Everything in the pictures is real: a gateway, a connector, a PostgreSQL,
+drivers, and Debian's Chromium. ``--keep`` leaves all of it running and prints where to sign in, instead of
+taking pictures.
 """
 
 from __future__ import annotations

@@ -8,7 +8,23 @@ from fastapi import APIRouter, FastAPI
 
 from pgwitness.api.app import create_app
 from pgwitness.api.services import Services
-from pgwitness.web import assets, blast, problems, replay, search, signin, statement
+from pgwitness.web import (
+    assets,
+    audit,
+    blast,
+    connections,
+    connectors,
+    identities,
+    overview,
+    problems,
+    proof,
+    replay,
+    search,
+    sessions,
+    signin,
+    statement,
+    watching,
+)
 from pgwitness.web.headers import StrictHeaders
 
 PAGES: Final[tuple[APIRouter, ...]] = (
