@@ -110,6 +110,20 @@ PAGES = {
     "POST /sign-in": "open",
     "GET /sign-in/state": "open",
     "POST /sign-out": "read",
+    "GET /sessions/{session}": "read",
+    "GET /sessions/{session}/deck": "read",
+    "GET /sessions/{session}/rows/{number}": "read",
+    "GET /sessions/{session}/state": "read",
+    "GET /sessions/{session}/next": "read",
+    "POST /sessions/{session}/end": "operate",
+    "GET /sessions/{session}/export/{format}": "read",
+    "GET /sessions/{session}/statements/{seq}": "read",
+    "GET /sessions/{session}/statements/{seq}.json": "read",
+    "GET /sessions/{session}/statements/{seq}/around": "read",
+    "GET /sessions/{session}/statements/{seq}/result": "read",
+    "GET /search": "read",
+    "GET /search/download/{format}": "read",
+    "GET /blast": "read",
 }
 MATRIX = {line.replace(" ", " /api/v1", 1): may for line, may in API.items()} | PAGES
 
