@@ -159,8 +159,8 @@ CHANGES: dict[str, tuple[str, str]] = {
         "the index has this session, and the record does not",
     ),
     "a statement invented": (
-        """INSERT INTO statements SELECT 9999, 9999, session, 77, position, started, duration, command, status,
-           rows, "transaction", outcome, reason, written, sqlstate, text, rest FROM statements
+        """INSERT INTO statements SELECT 9999, 9999, session, 77, position, started, duration, command,
+           status, rows, "transaction", outcome, reason, written, sqlstate, text, rest FROM statements
            WHERE session = 4 AND seq = 2""",
         "statement 77 of the index is not in the record",
     ),

@@ -7,6 +7,7 @@ reached the server; sessions newest first. An index that is not there yet reads 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Engine, Row, func, select
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from pgwitness.errors import NotFoundError, UnavailableError
-from pgwitness.index import queries, tables
+from pgwitness.index import overview, queries, tables
 from pgwitness.index.database import connect
 from pgwitness.index.filters import Filters, Scope
 from pgwitness.index.having import sessions_having
@@ -162,7 +163,7 @@ class IndexReader:
                 return Page([])
             keys = Search(connection, filters).page(limit, cursor, newest)
             shown = _fitting(connection, keys, limit)
-            rows = _rows(connection, shown)
+            rows = _rows(connection, [key[2] for key in shown])
             more = queries.cursor(*shown[-1][:2]) if len(shown) < len(keys) else None
             return Page([_statement(row) for row in (reversed(rows) if newest else rows)], more)
 
@@ -210,6 +211,28 @@ class IndexReader:
             if row is None:
                 raise NotFoundError(f"session {id} has no statement {seq}")
             return _statement(row)
+
+    def activity(
+        self, since: datetime, until: datetime, buckets: int, scope: Scope | None = None
+    ) -> list[dict[str, Any]]:
+        """See ``overview.activity``."""
+        with self.connection() as connection:
+            return (
+                overview.activity(connection, since, until, buckets, scope) if connection is not None else []
+            )
+
+    def largest_writes(self, filters: Filters, limit: int = 10) -> list[Statement]:
+        """The statements that wrote most rows, the largest first."""
+        with self.connection() as connection:
+            if connection is None:
+                return []
+            places = overview.largest_writes(connection, filters, limit)
+            return [_statement(row) for row in _rows(connection, places)]
+
+    def errors(self, filters: Filters, limit: int = 10) -> list[overview.Errors]:
+        """How many statements failed with which SQLSTATE, the most frequent first."""
+        with self.connection() as connection:
+            return overview.errors(connection, filters, limit) if connection is not None else []
 
     def _before_last(self, filters: Filters, limit: int) -> str | None:
         """A cursor after which ``limit`` statements come."""
@@ -278,10 +301,10 @@ def _fitting(connection: Connection, keys: list[Key], limit: int) -> list[Key]:
     return keys
 
 
-def _rows(connection: Connection, keys: list[Key]) -> list[Row[Any]]:
-    query = queries.statements_with_sessions().where(_STATEMENT.place.in_([key[2] for key in keys]))
+def _rows(connection: Connection, places: list[int]) -> list[Row[Any]]:
+    query = queries.statements_with_sessions().where(_STATEMENT.place.in_(places))
     rows = {row.place: row for row in connection.execute(query)}
-    return [rows[key[2]] for key in keys]
+    return [rows[place] for place in places]
 
 
 def _statement(row: Row[Any]) -> Statement:
