@@ -97,6 +97,8 @@ API = {
     "GET /events": "oversee",
     "GET /record": "oversee",
     "GET /index": "read",
+    "GET /sinks": "oversee",
+    "POST /sinks/{name}/test": "administer",
     "GET /verify": "review",
     "POST /verify": "review",
     "GET /health": "open",

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import pgwitness
-from pgwitness.api import admin, blast, claims, connectors, keeping, metrics, reenact, review, verify, watch
+from pgwitness.api import admin, blast, claims, connectors, keeping, metrics, reenact, review, sinks, verify, watch
 from pgwitness.api.access import Counted, May
 from pgwitness.api.context import ServicesHere
 from pgwitness.api.gate import Gate
@@ -25,6 +25,7 @@ from pgwitness.errors import (
     WitnessError,
 )
 from pgwitness.sealing.status import record_health
+from pgwitness.sinks.status import sinks_status
 
 PREFIX = "/api/v1"
 
@@ -53,6 +54,7 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     app.include_router(review.router, prefix=PREFIX, tags=["review"])
     app.include_router(blast.router, prefix=PREFIX, tags=["review"])
     app.include_router(claims.router, prefix=PREFIX, tags=["review"])
+    app.include_router(sinks.router, prefix=PREFIX, tags=["sinks"])
     app.include_router(verify.router, prefix=PREFIX, tags=["verification"])
     app.include_router(watch.router, prefix=PREFIX, tags=["watch"])
     app.add_api_route("/metrics", _metrics, dependencies=[May.oversee], include_in_schema=False)
@@ -66,12 +68,16 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
 
 
 def _health(services: ServicesHere, _counted: Counted) -> dict[str, Any]:
-    """That it serves, and whether the record keeps up. No more: this needs no token."""
-    if not services.settings.seal.enabled:
-        return {"status": "ok", "record": None}
-    record = record_health(services.settings.state)
+    """That it serves, and whether record and sinks keep up. No more: this needs no token."""
+    settings = services.settings
+    failing = sum(sink["error"] is not None for sink in sinks_status(settings.state, settings.sinks))
+    sinks_health = {"failing": failing}
+    if not settings.seal.enabled:
+        return {"status": "degraded" if failing else "ok", "record": None, "sinks": sinks_health}
+    record = record_health(settings.state)
     return {
-        "status": "degraded" if record.problem else "ok",
+        "status": "degraded" if record.problem or failing else "ok",
+        "sinks": sinks_health,
         "record": {
             "checkpoint_age_seconds": record.checkpoint_age_seconds,
             "lag_seconds": record.lag_seconds,

@@ -13,6 +13,7 @@ from pgwitness.api.services import Services
 from pgwitness.catalog.findings import LEVELS
 from pgwitness.index.status import index_status
 from pgwitness.sealing.status import record_status
+from pgwitness.sinks.status import sinks_status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,6 +34,7 @@ class _Lookup(Collector):
             value=status["lag_seconds"],
         )
         yield from _record(self._services)
+        yield from _sinks(self._services)
         yield _around(self._services)
         if self._services.live is not None:
             yield GaugeMetricFamily(
@@ -64,6 +66,21 @@ def _record(services: Services) -> Iterator[GaugeMetricFamily]:
     for head in status["heads"]:
         failing.add_metric([head["place"]], int(head["error"] is not None))
     yield failing
+
+
+def _sinks(services: Services) -> Iterator[GaugeMetricFamily]:
+    lag = GaugeMetricFamily(
+        "pgwitness_sink_lag_seconds", "Age of the first item that should have arrived there", labels=["sink"]
+    )
+    failing = GaugeMetricFamily("pgwitness_sink_failing", "1 if nothing arrives there", labels=["sink"])
+    delivered = GaugeMetricFamily(
+        "pgwitness_sink_delivered", "Items that arrived there since the gateway started", labels=["sink"]
+    )
+    for sink in sinks_status(services.settings.state, services.settings.sinks):
+        lag.add_metric([sink["sink"]], sink["lag_seconds"])
+        failing.add_metric([sink["sink"]], int(sink["error"] is not None))
+        delivered.add_metric([sink["sink"]], sink["delivered"])
+    yield from (lag, failing, delivered)
 
 
 def _around(services: Services) -> GaugeMetricFamily:
