@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -11,10 +12,24 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import pgwitness
-from pgwitness.api import admin, blast, claims, connectors, keeping, metrics, reenact, review, sinks, verify, watch
+from pgwitness.api import (
+    admin,
+    blast,
+    claims,
+    connectors,
+    keeping,
+    metrics,
+    reenact,
+    review,
+    sinks,
+    tail,
+    verify,
+    watch,
+)
 from pgwitness.api.access import Counted, May
 from pgwitness.api.context import ServicesHere
 from pgwitness.api.gate import Gate
+from pgwitness.api.openapi import describe
 from pgwitness.api.problems import MEDIA_TYPE, problem
 from pgwitness.api.services import Services
 from pgwitness.errors import (
@@ -28,6 +43,8 @@ from pgwitness.sealing.status import record_health
 from pgwitness.sinks.status import sinks_status
 
 PREFIX = "/api/v1"
+BODY_BYTES = 1 << 20
+"""Of a request, where a route does not allow more: it is in memory before it is known who asks."""
 
 
 def create_app(services: Services, *, local: bool = False) -> FastAPI:
@@ -43,14 +60,18 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # its pages load scripts from elsewhere
         redoc_url=None,
+        max_body_size=BODY_BYTES,
     )
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     app.state.services = services
     app.state.local = local
+    app.state.onlookers = tail.Onlookers()
     app.state.gate = Gate(services.directory, services.settings.http)
     app.include_router(admin.router, prefix=PREFIX, tags=["administration"])
     app.include_router(connectors.router, prefix=PREFIX, tags=["connectors"])
     app.include_router(keeping.router, prefix=PREFIX, tags=["keeping"])
     app.include_router(reenact.router, prefix=PREFIX, tags=["re-enactment"])
+    app.include_router(tail.router, prefix=PREFIX, tags=["review"])
     app.include_router(review.router, prefix=PREFIX, tags=["review"])
     app.include_router(blast.router, prefix=PREFIX, tags=["review"])
     app.include_router(claims.router, prefix=PREFIX, tags=["review"])
@@ -87,6 +108,12 @@ def _health(services: ServicesHere, _counted: Counted) -> dict[str, Any]:
 
 def _metrics(services: ServicesHere) -> Response:
     return Response(metrics.render(services), media_type=metrics.CONTENT_TYPE)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = describe(app)
+    return app.openapi_schema
 
 
 def _answer(error: WitnessError) -> JSONResponse:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel, Field
+
 from pgwitness import errors
 from pgwitness.errors import WitnessError
 
@@ -22,6 +24,16 @@ KINDS: dict[str, tuple[type[WitnessError], int]] = {
     "failed": (WitnessError, 500),
 }
 """The most telling class of an error is the last in its chain of classes that is here."""
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    title: str
+    status: int
+    kind: str
+    message: str
+    hint: str | None = Field(description="what to do about it")
 
 
 def problem(error: WitnessError) -> dict[str, Any]:

@@ -17,16 +17,19 @@ from fastapi.responses import StreamingResponse
 
 from pgwitness.api.access import May, Reader, ReaderHere
 from pgwitness.api.context import ServicesHere
+from pgwitness.api.openapi import document, streams
 from pgwitness.api.services import Services
 from pgwitness.errors import NotFoundError, UnavailableError
 from pgwitness.index.events import list_events
 from pgwitness.index.filters import FILTERS, Filters, parse
 from pgwitness.index.status import index_status
-from pgwitness.review.export import export_session
+from pgwitness.index.store import Page, Session
+from pgwitness.review.export import FORMATS, MEDIA_TYPES, export_session, file_name
 from pgwitness.review.replay import replay
 from pgwitness.review.sessions import list_sessions, show_session
 from pgwitness.review.statements import iterate_statements, list_statements, show_statement
 from pgwitness.sealing.status import record_status
+from pgwitness.statements.model import Statement
 
 JSON_LINES = "application/jsonl"
 _PIECE = 64 * 1024
@@ -65,10 +68,11 @@ def _current(services: ServicesHere) -> Services:
 
 FiltersHere = Annotated[Filters, Depends(_filters)]
 Current = Annotated[Services, Depends(_current)]
+ExportFormat = Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
-@router.get("/sessions", dependencies=[May.read])
+@router.get("/sessions", dependencies=[May.read], **document(Page[Session]))
 def sessions(
     services: Current, reader: ReaderHere, filters: FiltersHere, limit: Limit = 100, cursor: str | None = None
 ) -> Response:
@@ -88,7 +92,7 @@ def session(session: str, services: Current, reader: ReaderHere) -> Response:
     return _json(shown)
 
 
-@router.get("/sessions/{session}/replay", dependencies=[May.read])
+@router.get("/sessions/{session}/replay", dependencies=[May.read], **streams(JSON_LINES))
 def session_replay(session: str, services: Current, reader: ReaderHere, results: bool = False) -> Response:
     """JSON Lines: the header, statements and events in order, the end."""
     id = reader.check_session(services.index, session)
@@ -97,13 +101,28 @@ def session_replay(session: str, services: Current, reader: ReaderHere, results:
     return _stream((_encoder.encode(document) + b"\n" for document in documents), JSON_LINES)
 
 
-@router.get("/sessions/{session}/export", dependencies=[May.read])
-def session_export(session: str, services: Current, reader: ReaderHere, format: str = "jsonl") -> Response:
+@router.get("/sessions/{session}/export", dependencies=[May.read], **streams(*MEDIA_TYPES.values()))
+def session_export(
+    session: str, services: Current, reader: ReaderHere, format: ExportFormat = "jsonl"
+) -> Response:
     """The session as a file of that format."""
+    return export_answer(services, reader, session, format)
+
+
+@router.get("/sessions/{session}/bundle", dependencies=[May.read], **streams("application/zip"))
+def session_bundle(session: str, services: Current, reader: ReaderHere) -> Response:
+    """The session as an evidence bundle, which proves itself: the same as an export of format bundle."""
+    return export_answer(services, reader, session, "bundle")
+
+
+def export_answer(services: Services, reader: Reader, session: str, format: str) -> Response:
+    """The file, for a page, too. Raises NotFoundError, ConflictError, InvalidError, UnavailableError."""
     id = reader.check_session(services.index, session)
     services.note_reading(reader.actor, "export", id, format=format)
     pieces = export_session(services.index, services.settings.tape_directory, id, format)
-    return _stream(pieces, "application/octet-stream")
+    answer = _stream(pieces, MEDIA_TYPES[format])
+    answer.headers["Content-Disposition"] = f'attachment; filename="{file_name(id, format)}"'
+    return answer
 
 
 @router.post("/sessions/{session}/kill", dependencies=[May.operate])
@@ -121,7 +140,7 @@ def session_kill(session: str, services: ServicesHere, reader: ReaderHere) -> di
     return {"session": found, "killed": True}
 
 
-@router.get("/statements", dependencies=[May.read])
+@router.get("/statements", dependencies=[May.read], **document(Page[Statement]))
 def statements(
     services: Current,
     reader: ReaderHere,
@@ -138,7 +157,7 @@ def statements(
     return _json(list_statements(services.index, filters, limit=limit, cursor=cursor, newest=newest))
 
 
-@router.get("/statements/stream", dependencies=[May.read])
+@router.get("/statements/stream", dependencies=[May.read], **streams(JSON_LINES))
 def statements_stream(
     services: Current,
     reader: ReaderHere,
@@ -153,7 +172,7 @@ def statements_stream(
     return _stream((_encoder.encode(statement) + b"\n" for statement in found), JSON_LINES)
 
 
-@router.get("/statements/{session}/{seq}", dependencies=[May.read])
+@router.get("/statements/{session}/{seq}", dependencies=[May.read], **document(Statement))
 def statement(session: str, seq: int, services: Current, reader: ReaderHere) -> Response:
     """One statement."""
     id = reader.check_session(services.index, session)

@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from typing import Final
 
 import pgwitness
+from pgwitness.errors import UnavailableError
 from pgwitness.index.store import SessionDetail
 from pgwitness.record.bundle import SUFFIX, session_frames, write_bundle
 from pgwitness.record.entries import session_bytes
@@ -25,7 +26,8 @@ _PIECE = 1 << 16
 
 def bundle(state: Path, found: SessionDetail, *, seconds: float = SEALING_SECONDS) -> Iterator[bytes]:
     """The file in pieces. What the session did until now is waited for, as it is sealed within ``seconds``
-    where a sealer runs. Raises NotFoundError, RecordBroken, OSError before the first of them.
+    where a sealer runs. Raises NotFoundError, UnavailableError, RecordBroken, OSError before the first of
+    them.
     """
     layout = Layout(state / "record")
     session = found.session.session
@@ -44,6 +46,11 @@ def bundle(state: Path, found: SessionDetail, *, seconds: float = SEALING_SECOND
 
 def _sealed(layout: Layout, position: int, seconds: float) -> LogReader:
     deadline = time.monotonic() + seconds
+    if not layout.checkpoint.exists():
+        raise UnavailableError(
+            "nothing is sealed yet, so there is nothing that would prove it",
+            hint="a gateway seals what it records, unless seal.enabled is false",
+        )
     log = LogReader(layout)
     while log.checkpoint.tape <= position and time.monotonic() < deadline:
         time.sleep(0.1)
