@@ -6,6 +6,8 @@ All times are UTC, as in the record. What is cut or shortened has the whole of i
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,6 +16,8 @@ from markupsafe import Markup
 
 from pgwitness.review.text import count, duration, ending, lasted, one_line, short, visible
 
+_SESSION: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -76,6 +80,19 @@ def words(name: str | None) -> str:
     return (name or "").replace("_", " ")
 
 
+def is_session(text: str) -> bool:
+    """Whether a subject of the audit is a session's full id."""
+    return _SESSION.fullmatch(text) is not None
+
+
+def plain(value: Any) -> str:
+    """A detail of the audit: times without their fractions, lists with commas."""
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(each) for each in value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"{text[:10]} {text[11:19]}" if _TIME.fullmatch(text) else text
+
+
 def shown(value: Any) -> Any:
     """Applied to all that a template puts out: an agent's text shows what would hide or turn its direction;
     None is nothing."""
@@ -110,4 +127,6 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "one_line": one_line,
     "short": short,
     "iso": iso,
+    "is_session": is_session,
+    "plain": plain,
 }

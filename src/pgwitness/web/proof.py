@@ -31,13 +31,13 @@ def record(request: Request, services: ServicesHere, reader: ReaderHere, session
     """Of the whole record, or of one session in it: then also for who sees only some connections."""
     chosen = session.strip() or None
     state = services.settings.state
-    context: dict[str, Any] = {"health": None, "status": None, "verifier": None, "checkpoint": None}
+    context: dict[str, Any] = {"health": None, "sealed": None, "verifier": None, "checkpoint": None}
     view = verification_view(services, reader, chosen)
     if reader.sees_all:
         layout = Layout(state / "record")
         context = {
             "health": recorder_health(state, sealing=services.settings.seal.enabled),
-            "status": record_status(state),
+            "sealed": record_status(state),
             "verifier": _text(layout.verifier),
             "checkpoint": _text(layout.checkpoint),
         }
