@@ -1,6 +1,7 @@
 """Receivers of what sinks send: an HTTP server, syslog servers. Each may be slow, refuse, go away and come
 back on the same port."""
 
+import contextlib
 import gzip
 import json
 import socket
@@ -129,14 +130,14 @@ class TcpReceiver:
     def hang_up(self) -> None:
         """Close all connections, and listen on."""
         for connection in self.connections:
-            connection.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self.connections.clear()
 
     def stop(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in self.connections:
-            connection.close()
+        self.hang_up()
 
     def _serve(self) -> None:
         while True:
@@ -144,13 +145,13 @@ class TcpReceiver:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            self.connections.append(connection)
             threading.Thread(target=self._read, args=(connection,), daemon=True).start()
 
     def _read(self, connection: socket.socket) -> None:
         try:
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_side=True)
+            self.connections.append(connection)
             with connection, connection.makefile("rb") as file:
                 while length := _length(file):
                     message = file.read(length)
