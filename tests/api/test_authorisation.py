@@ -124,6 +124,7 @@ PAGES = {
     "GET /sessions/{session}/statements/{seq}/around": "read",
     "GET /sessions/{session}/statements/{seq}/result": "read",
     "GET /search": "read",
+    "GET /search/count": "read",
     "GET /search/download/{format}": "read",
     "GET /blast": "read",
 }

@@ -4,18 +4,17 @@ The statements are counted in SQL, into at most ``buckets`` spans of equally man
 small, and a span that holds one statement is that statement. Rows are those of tags; nothing is estimated.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Text, and_, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from pgwitness.index import queries, tables
-from pgwitness.index.rows import Rest
+from pgwitness.index.rows import COLUMNS, to_statement
 from pgwitness.index.store import IndexReader
-from pgwitness.statements.model import Outcome
+from pgwitness.statements.model import Outcome, Statement
 
-ROW_WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE")
-WRITES = (*ROW_WRITES, "TRUNCATE TABLE", "CREATE TABLE AS", "SELECT INTO", "CREATE MATERIALIZED VIEW")
 CONTROL = (
     *("BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SET", "RESET", "SHOW"),
     *("PREPARE TRANSACTION", "COMMIT PREPARED", "ROLLBACK PREPARED", "DISCARD", "DEALLOCATE", "PREPARE"),
@@ -69,7 +68,7 @@ class Bracket(msgspec.Struct):
 class Standout(msgspec.Struct):
     seq: int
     command: str | None
-    rows: int | None
+    rows: int
     outcome: Outcome
 
 
@@ -89,21 +88,14 @@ class Outline(msgspec.Struct):
     """The first statement that did not end well."""
 
 
-REST = Rest.__struct_fields__
 _S = tables.statements.c
-_document = cast(_S.rest, Text)
-_tag = func.coalesce(func.json_extract(_document, f"$[{REST.index('tag')}]", type_=Text), "")
-_direction = func.coalesce(func.json_extract(_document, f"$[{REST.index('copy')}].direction", type_=Text), "")
 _command = func.coalesce(_S.command, "")
 _rows: ColumnElement[int] = case((_S.rows > _PLAUSIBLE, _PLAUSIBLE), else_=func.coalesce(_S.rows, 0))
-_wrote: ColumnElement[bool] = or_(
-    _S.command.in_(WRITES),
-    and_(_S.command == "COPY", _direction == "in"),
-    and_(_S.command == "EXECUTE", or_(*(_tag.startswith(f"{verb} ") for verb in ROW_WRITES))),
-)
+_written: ColumnElement[int] = func.coalesce(_S.written, 0)
+_wrote: ColumnElement[bool] = _written > 0
 _schema: ColumnElement[bool] = or_(*(_command.startswith(verb) for verb in SCHEMA_VERBS))
 _failed: ColumnElement[bool] = _S.status != "ok"
-_settled_well: ColumnElement[bool] = _S.outcome == "committed"
+_committed: ColumnElement[bool] = _S.outcome == "committed"
 
 
 def _count(condition: ColumnElement[bool], what: ColumnElement[int] | int = 1) -> ColumnElement[int]:
@@ -146,9 +138,20 @@ def stop_after(
         beyond = _S.seq < seq if backwards else _S.seq > seq
         if stop == "transaction":
             return _next_transaction(connection, mine, seq, backwards)
-        wanted = _failed if stop == "failure" else and_(_wrote, _S.rows > 0)
+        wanted = _failed if stop == "failure" else _wrote
         order = _S.seq.desc() if backwards else _S.seq
         return connection.scalar(select(_S.seq).where(mine, beyond, wanted).order_by(order).limit(1))
+
+
+def between(index: IndexReader, session: str, first: int, last: int) -> Iterator[Statement]:
+    """The statements ``first`` to ``last`` of a session, one by one. Raises NotFoundError, ConflictError."""
+    with index.connection() as connection:
+        if connection is None:
+            queries.unknown(session)
+        number, _ = queries.resolve(connection, session)
+        query = queries.statements_with_sessions().where(_S.session == number, _S.seq.between(first, last))
+        for row in connection.execute(query.order_by(_S.seq)):
+            yield to_statement(row[: len(COLUMNS)], dict(row._mapping))
 
 
 def problems(index: IndexReader, session: str) -> list[dict[str, Any]]:
@@ -175,8 +178,8 @@ def _spans(connection: Connection, mine: ColumnElement[bool], total: int, bucket
             _count(_failed),
             _count(_schema),
             _count(_command.in_(CONTROL)),
-            _count(and_(_wrote, _settled_well), _rows),
-            _count(and_(_wrote, ~_settled_well), _rows),
+            _count(_committed, _written),
+            _count(~_committed, _written),
             _count(read, _rows),
         )
         .where(mine)
@@ -217,8 +220,8 @@ _BY_WEIGHT: tuple[Outcome, ...] = ("in_doubt", "open", "committed", "rolled_back
 
 
 def _largest(connection: Connection, mine: ColumnElement[bool]) -> list[Standout]:
-    query = select(_S.seq, _S.command, _S.rows, _S.outcome).where(mine, _S.rows > 0, _wrote)
-    rows = connection.execute(query.order_by(_S.rows.desc(), _S.seq).limit(LARGEST))
+    query = select(_S.seq, _S.command, _S.written, _S.outcome).where(mine, _wrote)
+    rows = connection.execute(query.order_by(_S.written.desc(), _S.seq).limit(LARGEST))
     return [Standout(*row) for row in rows]
 
 
@@ -226,16 +229,10 @@ def _next_transaction(
     connection: Connection, mine: ColumnElement[bool], seq: int, backwards: bool
 ) -> int | None:
     """Backwards: the beginning of this transaction, or from there that of the one before."""
-    now = connection.scalar(select(_S.transaction).where(mine, _S.seq == seq))
-    if now is None:
-        return None
+    now = select(_S.transaction).where(mine, _S.seq == seq).scalar_subquery()
     if not backwards:
         later = select(_S.seq).where(mine, _S.seq > seq, _S.transaction != now)
         return connection.scalar(later.order_by(_S.seq).limit(1))
-    begun = connection.scalar(select(func.min(_S.seq)).where(mine, _S.transaction == now))
-    if begun is not None and begun < seq:
-        return begun
-    before = connection.scalar(
-        select(_S.transaction).where(mine, _S.seq < seq).order_by(_S.seq.desc()).limit(1)
-    )
-    return connection.scalar(select(func.min(_S.seq)).where(mine, _S.transaction == before))
+    before = select(_S.transaction).where(mine, _S.seq == seq - 1).scalar_subquery()
+    begun: int | None = connection.scalar(select(func.min(_S.seq)).where(mine, _S.transaction == before))
+    return begun

@@ -6,6 +6,7 @@ from typing import Final
 
 from pgwitness.index import queries
 from pgwitness.index.filters import Filters
+from pgwitness.index.outline import between
 from pgwitness.index.store import IndexReader
 from pgwitness.statements.model import Statement
 
@@ -23,7 +24,9 @@ class Around:
 
 def in_session(index: IndexReader, statement: Statement, count: int) -> Around:
     """Its neighbours in its session."""
-    return _around(index, statement, Filters(session=statement.session), count)
+    seq = statement.seq
+    found = list(between(index, statement.session, seq - count, seq + count))
+    return Around([each for each in found if each.seq < seq], [each for each in found if each.seq > seq])
 
 
 def on_connection(
@@ -35,10 +38,6 @@ def on_connection(
     wanted = replace(
         reach or Filters(), connection=statement.connection, since=moment - NEAR, until=moment + NEAR
     )
-    return _around(index, statement, wanted, count)
-
-
-def _around(index: IndexReader, statement: Statement, wanted: Filters, count: int) -> Around:
-    cursor = queries.cursor_of(statement)
+    cursor = queries.cursor(statement.position, statement.seq)
     before = index.statements(wanted, limit=count, cursor=cursor, newest=True).items
     return Around(before, index.statements(wanted, limit=count, cursor=cursor).items)

@@ -36,7 +36,7 @@ def blast(request: Request, services: Current, reader: ReaderHere) -> Response:
     return render(
         request,
         "blast.html",
-        400 if refused else 200,
+        refused["status"] if refused else 200,
         form=filtering.form(request, reader, leave_out=_OTHERS),
         given=given,
         document=document,

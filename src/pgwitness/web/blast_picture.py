@@ -30,7 +30,7 @@ class Bar:
 
 def bars(document: dict[str, Any]) -> list[Bar]:
     """The longest first: what was committed, and what was not."""
-    entries = [("committed", each) for each in document["writes"]]
+    entries: list[tuple[Fate, dict[str, Any]]] = [("committed", each) for each in document["writes"]]
     entries += [(each["outcome"], each) for each in document["not_committed"]]
     most = max((each["rows"] for _, each in entries), default=0)
     found = [

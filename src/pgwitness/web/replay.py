@@ -14,8 +14,7 @@ from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 
 from pgwitness.api.access import May, ReaderHere
-from pgwitness.api.context import ServicesHere
-from pgwitness.api.review import Current, session_kill
+from pgwitness.api.review import Current
 from pgwitness.api.services import Services
 from pgwitness.errors import NotFoundError
 from pgwitness.index.outline import Stop, outline, stop_after
@@ -123,12 +122,6 @@ def next_stop(
     """The seq of the next statement of this kind, or null."""
     id = reader.check_session(services.index, session)
     return JSONResponse({"seq": stop_after(services.index, id, after or 1, stop, backwards=backwards)})
-
-
-@router.post("/sessions/{session}/end", dependencies=[May.operate])
-def end(session: str, services: ServicesHere, reader: ReaderHere) -> Response:
-    ended = session_kill(session, services, reader)
-    return RedirectResponse(f"/sessions/{ended['session']}", 303)
 
 
 @router.get("/sessions/{session}/export/{format}")

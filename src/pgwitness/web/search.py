@@ -14,6 +14,7 @@ from pgwitness.api.access import May, ReaderHere
 from pgwitness.api.problems import problem
 from pgwitness.api.review import Current, note_listing
 from pgwitness.errors import InvalidError, NotFoundError
+from pgwitness.index.counting import count
 from pgwitness.index.filters import Filters
 from pgwitness.index.store import Page
 from pgwitness.review.export import as_csv, as_jsonl
@@ -58,7 +59,7 @@ def search(
     return render(
         request,
         "search.html",
-        400 if refused else 200,
+        refused["status"] if refused else 200,
         form=filtering.form(request, reader),
         given=given,
         rows=[row_of(each) for each in found],
@@ -69,6 +70,13 @@ def search(
         fixed=filtering.address("/search", given, **_fixed_times(asked)) if asked else None,
         address=filtering.address,
     )
+
+
+@router.get("/search/count")
+def counted(request: Request, services: Current, reader: ReaderHere) -> Response:
+    """How many the filters find. It shows nothing of them."""
+    found = count(services.index, reader.restrict(filtering.filters(request)))
+    return render(request, "fragments/count.html", count=found)
 
 
 @router.get("/search/download/{format}")

@@ -15,10 +15,9 @@ from pgwitness.api.services import Services
 from pgwitness.index.erased import ERASED
 from pgwitness.index.events import list_events
 from pgwitness.index.filters import Filters
-from pgwitness.index.outline import problems
+from pgwitness.index.outline import between, problems
 from pgwitness.index.store import Session, SessionDetail
 from pgwitness.review.text import counted
-from pgwitness.statements.model import Statement
 from pgwitness.web.showing import Row, rows_of
 
 CHUNK: Final = 100
@@ -80,19 +79,14 @@ def chunk(services: Services, detail: SessionDetail, number: int) -> Chunk:
     """Number 0 has the statements 1 to ``CHUNK``."""
     first = number * CHUNK + 1
     last = first + CHUNK - 1
-    before: Statement | None = None
-    after: Statement | None = None
-    found: list[Statement] = []
-    for each in _statements(services, detail.session.session, max(first - 1, 1), last + 1):
-        if each.seq < first:
-            before = each
-        elif each.seq > last:
-            after = each
-        else:
-            found.append(each)
-    rows = list(rows_of(found, detail.session.started_at, before, after))
-    placed, rest = _with_events(rows, detail.events, before.position if before else -1)
-    return Chunk(first, found[-1].seq if found else first - 1, placed, [] if after else rest)
+    session = detail.session
+    found = list(rows_of(between(services.index, session.session, first - 1, last + 1), session.started_at))
+    before = found[0].statement.position if found and found[0].statement.seq < first else -1
+    goes_on = bool(found) and found[-1].statement.seq > last
+    rows, rest = _with_events(
+        [row for row in found if first <= row.statement.seq <= last], detail.events, before
+    )
+    return Chunk(first, rows[-1].statement.seq if rows else first - 1, rows, [] if goes_on else rest)
 
 
 def described(event: dict[str, Any]) -> str:
@@ -100,23 +94,6 @@ def described(event: dict[str, Any]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {value}" for name, value in event.items() if name not in _QUIET and value
     )
-
-
-def _statements(services: Services, session: str, first: int, last: int) -> Iterator[Statement]:
-    """A page of very long ones may hold a few only, so there may be several."""
-    wanted, cursor = Filters(session=session), f"0.{first - 1}"
-    while True:
-        page = services.index.statements(wanted, limit=last - first + 1, cursor=cursor)
-        for each in page.items:
-            if each.seq > last:
-                return
-            yield each
-        if page.next is None:
-            return
-        cursor = page.next
-        first = page.items[-1].seq + 1
-        if first > last:
-            return
 
 
 def _with_events(

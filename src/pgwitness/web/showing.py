@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, Literal
 
 from markupsafe import Markup
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from pgwitness.index.outline import CONTROL, ROW_WRITES, SCHEMA_VERBS, WRITES
+from pgwitness.index.outline import CONTROL, SCHEMA_VERBS
+from pgwitness.index.tracked import rows_written
 from pgwitness.review.text import seconds_between
 from pgwitness.review.values import literal, numbered_pieces
 from pgwitness.statements.model import Parameter, Statement
@@ -22,6 +25,7 @@ from pgwitness.web.highlight import highlight_pieces
 Kind = Literal["write", "schema", "control", "read"]
 Place = Literal["alone", "first", "inside", "last"]
 
+WRITES: Final = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE TABLE"})
 ROW_CHARACTERS: Final = 280
 SQL_CHARACTERS: Final = 20_000
 VALUE_CHARACTERS: Final = 4_000
@@ -42,7 +46,7 @@ class Row:
     kind: Kind
     place: Place = "alone"
     settles: bool = True
-    """What became of it is to be said here: it ends its transaction, or what follows there fared otherwise."""
+    """What became of it is to be said here: it ends its transaction, or what follows fared otherwise."""
     offset_us: int = 0
     """Since the session's beginning."""
     idle_us: int = 0
@@ -78,11 +82,8 @@ class Panel:
 
 def kind_of(statement: Statement) -> Kind:
     command = statement.command or ""
-    verb = (statement.tag or "").partition(" ")[0]
-    if command in WRITES or (command == "EXECUTE" and verb in ROW_WRITES):
+    if command in WRITES or rows_written(statement):
         return "write"
-    if command == "COPY":
-        return "write" if statement.copy and statement.copy.direction == "in" else "read"
     if command.startswith(SCHEMA_VERBS):
         return "schema"
     return "control" if command in CONTROL else "read"
@@ -90,28 +91,18 @@ def kind_of(statement: Statement) -> Kind:
 
 def row_of(statement: Statement) -> Row:
     """Where neither its transaction nor its session matters."""
-    return Row(statement, one_line(statement), kind_of(statement))
+    return Row(replace(statement, sql="", parameters=[]), one_line(statement), kind_of(statement))
 
 
-def rows_of(
-    statements: Iterable[Statement], started_at: str, before: Statement | None, after: Statement | None
-) -> Iterator[Row]:
-    """Of statements that follow each other in one session, with their places in their transactions."""
-    given = list(statements)
-    for index, each in enumerate(given):
-        previous = given[index - 1] if index else before
-        following = given[index + 1] if index + 1 < len(given) else after
-        yield Row(
-            each,
-            one_line(each),
-            kind_of(each),
-            place := _place(each, previous, following),
-            place in ("alone", "last") or _outcome(following) != each.transaction.outcome,
-            _us_between(started_at, each.started_at),
-            _us_between(previous.started_at, each.started_at) - (previous.duration_us or 0)
-            if previous
-            else 0,
-        )
+def rows_of(statements: Iterable[Statement], started_at: str) -> Iterator[Row]:
+    """Of statements that follow each other in one session, with their places in their transactions. Of each,
+    only what a row shows is kept."""
+    previous: Statement | None = None
+    current: Statement | None = None
+    for following in chain(statements, [None]):
+        if current is not None:
+            yield _row(current, previous, following, started_at)
+        previous, current = current, following
 
 
 def panel_of(statement: Statement) -> Panel:
@@ -185,6 +176,19 @@ def _absent(statement: Statement) -> str:
     return f"({statement.protocol} call)" if statement.protocol == "function" else "(empty)"
 
 
+def _row(one: Statement, before: Statement | None, after: Statement | None, started_at: str) -> Row:
+    place = _place(one, before, after)
+    settles = place in ("alone", "last") or _outcome(after) != one.transaction.outcome
+    idle = _us_between(before.started_at, one.started_at) - (before.duration_us or 0) if before else 0
+    offset = _us_between(started_at, one.started_at)
+    return Row(_light(one), one_line(one), kind_of(one), place, settles, offset, idle)
+
+
+def _light(statement: Statement) -> Statement:
+    """Without what may be of megabytes."""
+    return replace(statement, sql="", parameters=[], error=None, error_detail=None)
+
+
 def _place(statement: Statement, before: Statement | None, after: Statement | None) -> Place:
     number = statement.transaction.number
     begun = before is not None and before.transaction.number == number
@@ -214,7 +218,8 @@ def _value(number: int, parameter: Parameter) -> Value:
 
 
 def _cut(parts: list[tuple[str, int]], most: int) -> tuple[list[tuple[str, int]], bool]:
-    kept, left = [], most
+    kept: list[tuple[str, int]] = []
+    left = most
     for text, number in parts:
         if len(text) > left:
             return [*kept, (text[:left], number)], True

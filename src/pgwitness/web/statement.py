@@ -5,7 +5,7 @@ replay, as JSON; what it answered, and what stood around it.
 from __future__ import annotations
 
 from itertools import islice
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Path, Request, Response
@@ -91,13 +91,13 @@ def _read(
     return services.index.statement(id, seq)
 
 
-def _around(services: Services, reader: Reader, statement: Statement) -> dict[str, object]:
+def _around(services: Services, reader: Reader, statement: Statement) -> dict[str, Any]:
     """For the templates: rows, the chosen one among them."""
     own = in_session(services.index, statement, NEIGHBOURS)
     shared = on_connection(services.index, statement, NEIGHBOURS, reader.restrict(Filters()))
     others = {each.session for each in (*shared.before, *shared.after)} - {statement.session}
     return {
-        "own": list(rows_of([*own.before, statement, *own.after], statement.started_at, None, None)),
+        "own": list(rows_of([*own.before, statement, *own.after], statement.started_at)),
         "shared": [row_of(each) for each in _all(shared, statement)] if others else [],
         "others": len(others),
     }

@@ -102,9 +102,9 @@ def draw(outline: Outline, scale: Scale = "order") -> Timeline:
             )
         )
     braces = []
-    for each in outline.brackets:
-        x, width = across.span(each)
-        braces.append(Brace(each, x, width, width >= _LABEL_WIDTH))
+    for bracket in outline.brackets:
+        x, width = across.span(bracket)
+        braces.append(Brace(bracket, x, width, width >= _LABEL_WIDTH))
     return Timeline(
         scale,
         bars,
