@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from pgwitness.errors import InvalidError
 from pgwitness.index.filters import FILTERS, Filters
+from pgwitness.index.search import Search
 from pgwitness.index.store import IndexReader
 from pgwitness.index.times import of_datetime
-from pgwitness.review.blast.groups import Behind, Change, behind, changes, groups
+from pgwitness.review.blast.groups import Behind, Change, Piece, behind, changes, groups, sessions
 from pgwitness.review.blast.tally import SELECT_INTO, Entry, Key, Tally, change_kind
 from pgwitness.review.blast.unseen import circumstances, unseen
 
@@ -36,13 +37,29 @@ def blast_radius(index: IndexReader, filters: Filters) -> dict[str, Any]:
             if filters.session:
                 index.resolve(filters.session)
             return _document(filters, tally, {}, [], 0, [])
-        for group in groups(connection, filters):
-            tally.add(group)
-        around = circumstances(connection, filters)
+        changed: list[Change] = []
+        numbers: set[int] = set()
+        for piece in Search(connection, filters).pieces():
+            changed += _take(connection, piece, tally, CHANGES_SHOWN - len(changed))
+            numbers |= sessions(connection, piece)
         told = behind(connection, [*_examples(tally)])
-        changed = _changed(connection, filters, tally)
-        sentences = unseen(tally, around, filters)
-    return _document(filters, tally, told, changed, around.sessions, sentences)
+        sentences = unseen(tally, circumstances(connection, filters), filters)
+    return _document(filters, tally, told, changed, len(numbers), sentences)
+
+
+def _take(connection: Connection, piece: Piece, tally: Tally, limit: int) -> list[Change]:
+    """Add a piece of the scope; what it changed beside rows."""
+    commands, also = set(), []
+    for group in groups(connection, piece):
+        command = tally.add(group)
+        if command == SELECT_INTO:
+            also.append(group.example)
+        elif command:
+            commands.add(command)
+    if limit <= 0 or not (commands or also):
+        return []
+    found = changes(connection, piece, commands, also, limit)
+    return [each if each.command != "SELECT" else each._replace(command=SELECT_INTO) for each in found]
 
 
 def _document(
@@ -50,7 +67,7 @@ def _document(
     tally: Tally,
     told: dict[int, Behind],
     changed: list[Change],
-    sessions: int,
+    sessions_named: int,
     sentences: list[str],
 ) -> dict[str, Any]:
     open_ends = [
@@ -61,13 +78,13 @@ def _document(
         "scope": _scope(filters),
         "first": tally.first,
         "last": tally.last,
-        "sessions": sessions,
+        "sessions": sessions_named,
         "statements": tally.statements,
         "failed": tally.failed,
         "writes": sorted((_entry(key, entry, told) for key, entry in tally.writes.items()), key=_size),
         "not_committed": sorted(open_ends, key=_size),
         "reads": _reads(tally),
-        "schema_changes": [_change(each) for each in changed[:CHANGES_SHOWN]],
+        "schema_changes": [_change(each) for each in changed],
         "schema_changes_total": sum(tally.changes.values()),
         "unseen": sentences,
     }
@@ -131,13 +148,7 @@ def _reads(tally: Tally) -> list[dict[str, Any]]:
 
 def _examples(tally: Tally) -> set[int]:
     entries = [*tally.writes.values(), *tally.not_committed.values()]
-    return {number for entry in entries for _, number, _ in entry.largest} | set(tally.select_into)
-
-
-def _changed(connection: Connection, filters: Filters, tally: Tally) -> list[Change]:
-    commands = [command for command in tally.changes if command != SELECT_INTO]
-    found = changes(connection, filters, commands, tally.select_into, CHANGES_SHOWN) if tally.changes else []
-    return [each if each.command != "SELECT" else each._replace(command=SELECT_INTO) for each in found]
+    return {number for entry in entries for _, number, _ in entry.largest}
 
 
 def _change(change: Change) -> dict[str, Any]:

@@ -1,14 +1,13 @@
-"""The statements of a scope, gathered by the index itself: like statements come as one group, one group in
-memory at a time, so that a scope may be of any size."""
+"""The statements of a scope, gathered by the index itself, piece by piece: like statements come as one group,
+so that a scope may be of any size."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Text, case, cast, func, null, or_, select
+from sqlalchemy import ColumnElement, Connection, Text, case, cast, func, null, or_, select
 
-from pgwitness.index import queries, tables
-from pgwitness.index.filters import Filters
+from pgwitness.index import tables
 from pgwitness.index.rows import Rest
 
 READING = ("SELECT", "FETCH", "MOVE", "SHOW", "EXPLAIN")
@@ -18,6 +17,10 @@ FETCHED = 1000
 _SESSION = tables.sessions.c
 _STATEMENT = tables.statements.c
 _TEXT = tables.texts.c
+
+
+Piece = ColumnElement[bool]
+"""Chooses some thousand statements of the scope."""
 
 
 class Group(NamedTuple):
@@ -73,8 +76,8 @@ class Change(NamedTuple):
     sql: str
 
 
-def groups(connection: Connection, filters: Filters) -> Iterator[Group]:
-    """The groups of what these filters find."""
+def groups(connection: Connection, piece: Piece) -> Iterator[Group]:
+    """The groups of one piece of the scope; others may have groups of the same texts."""
     plain = func.coalesce(_STATEMENT.command, "").in_(READING)
     rest = cast(_STATEMENT.rest, Text)
     tag = func.json_extract(rest, _path("tag"), type_=Text)
@@ -103,12 +106,12 @@ def groups(connection: Connection, filters: Filters) -> Iterator[Group]:
     gathered = (
         select(*key, *counts)
         .select_from(tables.statements.join(tables.sessions, _SESSION.number == _STATEMENT.session))
-        .where(*_conditions(connection, filters))
+        .where(piece)
         .group_by(*key, case((plain, null()), else_=_STATEMENT.rows))
         .subquery()
     )
     query = select(gathered, _TEXT.sql).join(tables.texts, _TEXT.number == gathered.c.text)
-    for row in connection.execution_options(yield_per=FETCHED).execute(query):
+    for row in connection.execute(query):
         yield Group(
             row.connection,
             row.database,
@@ -148,9 +151,9 @@ def behind(connection: Connection, numbers: Sequence[int]) -> dict[int, Behind]:
 
 
 def changes(
-    connection: Connection, filters: Filters, commands: Sequence[str], also: Sequence[int], limit: int
+    connection: Connection, piece: Piece, commands: Collection[str], also: Sequence[int], limit: int
 ) -> list[Change]:
-    """Statements of these commands, and those of these numbers, that did what they say, or may have: in
+    """Statements of these commands that did what they say, or may have, and those of these numbers: in
     order."""
     wanted = or_(_STATEMENT.command.in_(commands), _STATEMENT.number.in_(also))
     query = (
@@ -167,20 +170,16 @@ def changes(
         )
         .select_from(tables.statements.join(tables.sessions, _SESSION.number == _STATEMENT.session))
         .join(tables.texts, _TEXT.number == _STATEMENT.text)
-        .where(*_conditions(connection, filters))
-        .where(wanted, _STATEMENT.status.in_(("ok", "unfinished")))
+        .where(piece, wanted, _STATEMENT.status.in_(("ok", "unfinished")))
         .order_by(_STATEMENT.position, _STATEMENT.seq)
         .limit(limit)
     )
     return [Change(*row) for row in connection.execute(query)]
 
 
-def _conditions(connection: Connection, filters: Filters) -> list[Any]:
-    return [
-        *queries.of_sessions(connection, filters),
-        *queries.of_statements(connection, filters),
-        *queries.statement_times(connection, filters),
-    ]
+def sessions(connection: Connection, piece: Piece) -> set[int]:
+    """The numbers of those whose statements are in this piece."""
+    return set(connection.scalars(select(_STATEMENT.session).where(piece).distinct()))
 
 
 def _path(field: str) -> str:

@@ -19,8 +19,6 @@ LARGEST = 5
 CANDIDATES = 256
 TEXTS_READ = 200_000
 """Different texts that the parser is asked about. Of further ones, the command tells what it writes."""
-FEW = 200
-"""Examples kept of what is told one by one."""
 SELECT_INTO = "SELECT INTO"
 
 _CHANGING = ("INSERT", "UPDATE", "DELETE", "MERGE")
@@ -84,7 +82,6 @@ class Tally:
     reads: dict[tuple[str | None, str | None, str], Read] = field(default_factory=dict)
     changes: Counter[str] = field(default_factory=Counter)
     """Commands that change the schema, roles or the server: how many statements of each."""
-    select_into: list[int] = field(default_factory=list)
     statements: int = 0
     failed: int = 0
     first: str | None = None
@@ -96,8 +93,10 @@ class Tally:
     fetched: int = 0
     """Rows out of cursors."""
     _texts: int = 0
+    _newest_text: int = 0
 
-    def add(self, group: Group) -> None:
+    def add(self, group: Group) -> str | None:
+        """The command, if it changes the schema, roles or the server."""
         self.statements += group.statements
         self.first = min(self.first or group.first, group.first)
         self.last = max(self.last or group.last, group.last)
@@ -106,22 +105,26 @@ class Tally:
             self.failed += group.statements
         if group.protocol == "function" and group.status == "ok":
             self.marks["protocol"] += group.statements
-            return
+            return None
         if group.status not in ("ok", "unfinished") and not group.tag and not group.rows:
-            return
+            return None
         found = self._understood(group)
         self._read(group, found)
         if group.status in ("ok", "unfinished"):
             self._note(group, found)
-            self._write(group, found)
-            if change_kind(group.command or ""):
-                self.changes[group.command or ""] += group.statements
-        elif group.tag:
+            change = self._write(group, found)
+            if change:
+                self.changes[change] += group.statements
+            return change
+        if group.tag:
             # A text that the parser does not understand: what came before the error may be committed.
             self._by_tags(group)
+        return None
 
     def _understood(self, group: Group) -> Touches:
-        self._texts += 1
+        if group.text > self._newest_text:  # the index numbers texts as they come
+            self._newest_text = group.text
+            self._texts += 1
         if self._texts > TEXTS_READ:
             self.marks["unread"] += group.statements
             return UNKNOWN
@@ -145,10 +148,12 @@ class Tally:
         if "fetch" in found.marks:
             self.fetched += group.rows or 0
 
-    def _write(self, group: Group, found: Touches) -> None:
+    def _write(self, group: Group, found: Touches) -> str | None:
+        """What it changes beside rows: its command, or SELECT INTO."""
+        change = group.command if change_kind(group.command or "") else None
         if "execute" in found.marks or not found.understood:
             self._by_tags(group)
-            return
+            return change
         for write in found.writes:
             counted = write.counted and group.ended and group.status == "ok"
             if not counted:
@@ -156,9 +161,8 @@ class Tally:
             table = named(write.relation, group.tables, found)
             self._wrote(group, table, write.verb, group.rows if counted else None)
             if write.verb == "CREATE TABLE AS" and group.command == "SELECT":
-                self.changes[SELECT_INTO] += group.statements
-                if len(self.select_into) < FEW:
-                    self.select_into.append(group.example)
+                change = SELECT_INTO
+        return change
 
     def _by_tags(self, group: Group) -> None:
         """Where the text does not tell, as with EXECUTE, the server's tags do, and the table named first."""

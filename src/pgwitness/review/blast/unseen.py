@@ -14,13 +14,11 @@ from pgwitness.review.text import counted
 NAMES_SHOWN = 8
 
 _SESSION = tables.sessions.c
-_STATEMENT = tables.statements.c
 
 
 class Circumstances(NamedTuple):
     """What the index says of the scope beside its statements."""
 
-    sessions: int
     open: int
     erased: int
     erased_anywhere: int
@@ -35,14 +33,9 @@ def circumstances(connection: Connection, filters: Filters) -> Circumstances:
         return connection.scalar(select(func.count()).select_from(tables.sessions).where(*conditions)) or 0
 
     scope = [*queries.of_sessions(connection, filters), *queries.session_times(filters)]
-    found = select(_STATEMENT.number).where(_STATEMENT.session == _SESSION.number)
-    found = found.where(
-        *queries.of_statements(connection, filters), *queries.statement_times(connection, filters)
-    )
     meta = tables.meta.c
     erased = _SESSION.erased.is_not(None)
     return Circumstances(
-        count(*scope, found.exists()),
         count(*scope, _SESSION.ended.is_(None)),
         count(*scope, erased),
         count(*queries.within(filters.scope), *queries.session_times(filters), erased),
