@@ -77,6 +77,8 @@ class HttpServer:
                 await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
+        for app in self._apps:
+            app.state.stopping = True  # what streams for ever ends by itself
         for server, _ in self._servers:
             server.should_exit = True
         tasks = [task for _, task in self._servers]
