@@ -28,8 +28,8 @@ LONGEST_SLEEP = 0.5
 SLEEP_FACTOR = 8.0
 PATIENCE_SECONDS = 60.0
 BUSY_SHARE = 0.1
-REST_FACTOR = 3.0
-BEHIND_SECONDS = 1.0
+REST_FACTOR = 4.0
+BEHIND_SECONDS = 0.5
 BEHIND_REST_FACTOR = 12.0
 LONGEST_REST = 1.5
 
@@ -39,7 +39,7 @@ class Turns:
 
     Usually on one of scheduling class SCHED_IDLE: to whoever relays or answers, a processor on which only
     such a thread runs is a free one. It still costs them a switch from one process to another where they
-    would have found the processor asleep, so while others want it the thread rests three times as long as it
+    would have found the processor asleep, so while others want it the thread rests four times as long as it
     works, and twelve times where that does not keep up: what it does there, others lack, and it is too late
     anyway. On a machine that is never idle it may not get on; when it has not caught up for ``patience``
     seconds, and at first, the work is done at the process's own priority and without rest.
