@@ -19,6 +19,7 @@ from pgwitness.index.filters import FILTERS, OUTCOMES, STATUSES, Filter, Filters
 
 _CHOICES: Final = {"status": STATUSES, "outcome": OUTCOMES}
 _LABELS: Final = {"match": "Text", "min_rows": "Rows, at least", "sqlstate": "SQLSTATE"}
+_EXAMPLES: Final = {"until": "15m"}
 _FIRST: Final = ("identity", "connection", "since", "until", "match")
 """Always in sight; the others unfold."""
 
@@ -105,7 +106,7 @@ def _field(each: Filter, asked: Mapping[str, str], known: Mapping[str, tuple[str
         each.name,
         _label(each.name),
         each.help,
-        each.example,
+        _EXAMPLES.get(each.name, each.example),
         asked.get(each.name, ""),
         choices,
         known.get(each.name, ()),

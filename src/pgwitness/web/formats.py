@@ -34,6 +34,11 @@ def time(moment: datetime | str | None, digits: int = 0) -> Markup:
     return _time(moment, lambda text: f"{text[:10]} {text[11 : 20 + digits if digits else 19]}")
 
 
+def day(moment: datetime | str | None) -> Markup:
+    """``11-22 06:45:31``: for lists, where the year goes without saying."""
+    return _time(moment, lambda text: f"{text[5:10]} {text[11:19]}")
+
+
 def clock(moment: datetime | str | None, digits: int = 3) -> Markup:
     """``06:45:31.000``: where the day is known."""
     return _time(moment, lambda text: text[11 : 20 + digits if digits else 19])
@@ -115,6 +120,7 @@ def _time(moment: datetime | str | None, form: Callable[[str], str]) -> Markup:
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "time": time,
     "clock": clock,
+    "day": day,
     "ago": ago,
     "moment": _moment,
     "span": span,

@@ -32,7 +32,6 @@ def record(request: Request, services: ServicesHere, reader: ReaderHere, session
     chosen = session.strip() or None
     state = services.settings.state
     context: dict[str, Any] = {"health": None, "sealed": None, "verifier": None, "checkpoint": None}
-    view = verification_view(services, reader, chosen)
     if reader.sees_all:
         layout = Layout(state / "record")
         context = {
@@ -41,14 +40,13 @@ def record(request: Request, services: ServicesHere, reader: ReaderHere, session
             "verifier": _text(layout.verifier),
             "checkpoint": _text(layout.checkpoint),
         }
-    return render(request, "record.html", session=_id(services, reader, chosen), **_of(view), **context)
+    return render(request, "record.html", **_verification(services, reader, chosen), **context)
 
 
 @router.get("/fragments/verification")
 def verification(request: Request, services: ServicesHere, reader: ReaderHere, session: str = "") -> Response:
-    chosen = session.strip() or None
-    view = verification_view(services, reader, chosen)
-    return render(request, "fragments/verification.html", session=_id(services, reader, chosen), **_of(view))
+    found = _verification(services, reader, session.strip() or None)
+    return render(request, "fragments/verification.html", **found)
 
 
 @router.post("/record/verify")
@@ -63,12 +61,18 @@ def verify(services: ServicesHere, reader: ReaderHere, session: Annotated[str, F
     return RedirectResponse(address("/record", {"session": chosen} if chosen else {}), 303)
 
 
-def _of(view: VerificationView) -> dict[str, Any]:
-    return {"running": view.running, "last": view.last, "problems_shown": PROBLEMS_SHOWN}
-
-
-def _id(services: Services, reader: Reader, session: str | None) -> str | None:
-    return None if session is None else reader.check_session(services.index, session)
+def _verification(services: Services, reader: Reader, session: str | None) -> dict[str, Any]:
+    """Who sees only some connections has nothing to see of the whole record."""
+    if session is None and not reader.sees_all:
+        view = VerificationView(running=None, last=None)
+    else:
+        view = verification_view(services, reader, session)
+    return {
+        "session": None if session is None else reader.check_session(services.index, session),
+        "running": view.running,
+        "last": view.last,
+        "problems_shown": PROBLEMS_SHOWN,
+    }
 
 
 def _text(path: Any) -> str | None:
