@@ -12,6 +12,7 @@ from pgwitness.index.store import IndexReader
 from pgwitness.review.export import CSV_COLUMNS, export_session
 from support import tapes
 from support.dialogue import answers, extended, sync
+from support.ocsf import schema
 
 
 @pytest.fixture
@@ -42,6 +43,21 @@ def test_csv_has_the_documented_columns(reader: IndexReader) -> None:
     assert json.loads(first["parameters"]) == ["v,\n", None]
     assert (first["tables"], first["rows"], first["outcome"]) == ("public.a", "2", "committed")
     assert second["parameters"] == "[]"
+
+
+def test_events_of_ocsf(reader: IndexReader) -> None:
+    events = [json.loads(line) for line in _export(reader, "ocsf").splitlines()]
+    assert [event["class_uid"] for event in events] == [3002, 6005, 6005]
+    assert [problem for event in events for problem in schema("1.7.0").problems(event)] == []
+    assert events[1]["unmapped"]["pgwitness"]["parameters"][0]["value"] == "v,\n"
+
+
+def test_requests_of_otlp(reader: IndexReader) -> None:
+    traces, logs = (json.loads(line) for line in _export(reader, "otlp").splitlines())
+    names = [span["name"] for span in traces["resourceSpans"][0]["scopeSpans"][0]["spans"]]
+    assert names == ["UPDATE public.a", "SELECT"]
+    (start,) = logs["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    assert start["eventName"] == "pgwitness.session_started"
 
 
 def test_the_columns_are_in_the_guide() -> None:

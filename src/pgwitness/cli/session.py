@@ -132,7 +132,7 @@ def replay(
 def export(
     session: Id,
     format: Annotated[
-        str, typer.Option("--format", metavar="F", help="jsonl, csv, sql, pcapng or bundle.")
+        str, typer.Option("--format", metavar="F", help="jsonl, csv, sql, pcapng, bundle, ocsf or otlp.")
     ] = "jsonl",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")
@@ -141,7 +141,8 @@ def export(
     config: Config = None,
 ) -> None:
     """Export a session: its statements as JSON Lines, as CSV, or as an SQL script to read and to run on a
-    copy; the recorded wire as a packet capture for Wireshark; or all with proofs, as an evidence bundle.
+    copy; the recorded wire as a packet capture for Wireshark; all with proofs, as an evidence bundle; or as
+    events of OCSF, spans and logs of OpenTelemetry, as sinks send them.
 
     Example: pgwitness session export 8f3e21ab --format sql -o incident.sql
     """

@@ -2,7 +2,7 @@
 
 ``jsonl`` is one statement's document a line. ``csv`` has the columns of ``CSV_COLUMNS``. ``sql`` is a script
 to read and, on a restored copy, to run: see ``script``. ``pcapng`` is the wire itself: see ``capture``.
-``bundle`` proves itself: see docs/record-format.md.
+``bundle`` proves itself: see docs/record-format.md. ``ocsf`` and ``otlp`` are what sinks send: docs/sinks.md.
 """
 
 import csv
@@ -22,6 +22,7 @@ from pgwitness.review.capture import capture
 from pgwitness.review.contents import with_contents
 from pgwitness.review.frames import session_frames, some_frames
 from pgwitness.review.script import script
+from pgwitness.sinks.whole import as_ocsf, as_otlp, session_as_items
 from pgwitness.statements.model import Statement
 
 MEDIA_TYPES = {
@@ -30,9 +31,11 @@ MEDIA_TYPES = {
     "sql": "application/sql",
     "pcapng": "application/vnd.tcpdump.pcap",
     "bundle": "application/zip",
+    "ocsf": "application/jsonl",
+    "otlp": "application/jsonl",
 }
 FORMATS = tuple(MEDIA_TYPES)
-SUFFIXES = {"bundle": SUFFIX}
+SUFFIXES = {"bundle": SUFFIX, "ocsf": ".ocsf.jsonl", "otlp": ".otlp.jsonl"}
 """Of files of that format, where it is not the format's name."""
 
 CSV_COLUMNS = (
@@ -67,6 +70,9 @@ def export_session(index: IndexReader, tape: Path, session: str, format: str) ->
         return bundle(tape.parent, found)
     if format == "pcapng":
         return capture(found, some_frames(session_frames(tape, found), found))
+    if format in ("ocsf", "otlp"):
+        items = session_as_items(index, found)
+        return as_ocsf(items) if format == "ocsf" else as_otlp(items)
     statements = index.iterate(Filters(session=found.session.session))
     if format != "csv":
         statements = with_contents(statements, tape, found, rows=False)

@@ -1,14 +1,21 @@
-"""A whole session as items: what an export writes, by the same mappings and under the same ids."""
+"""A whole session as a file of OCSF events or of OpenTelemetry's requests: by the mappings of sinks, and
+under the same ids.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
+
+import msgspec
 
 from pgwitness.index.filters import Filters
 from pgwitness.index.store import IndexReader, SessionDetail
 from pgwitness.sinks.feed import SESSION_EVENTS
+from pgwitness.sinks.forms import form, lines
 from pgwitness.sinks.items import Discretion, Item, Who, event_item, session_items, statement_item
+from pgwitness.sinks.otlp import requests
 
 
 def session_as_items(index: IndexReader, found: SessionDetail) -> Iterator[Item]:
@@ -25,6 +32,7 @@ def session_as_items(index: IndexReader, found: SessionDetail) -> Iterator[Item]
 
 
 _EVERYTHING = Discretion(longest=1 << 31)
+_TOGETHER = 200
 
 
 def _events(who: Who, events: list[dict[str, Any]]) -> Iterator[Item]:
@@ -36,3 +44,20 @@ def _events(who: Who, events: list[dict[str, Any]]) -> Iterator[Item]:
         if event.get("event") in SESSION_EVENTS:
             said = {name: value for name, value in event.items() if name not in ("at", "position")}
             yield event_item(who, position, ordinal, event["at"], said)
+
+
+def as_ocsf(items: Iterable[Item]) -> Iterator[bytes]:
+    """An event a line."""
+    form_of = form("ocsf")
+    for item in items:
+        yield lines([item], form_of)
+
+
+def as_otlp(items: Iterable[Item]) -> Iterator[bytes]:
+    """An export request a line, traces or logs, as a collector's own files have them: some hundred items
+    each."""
+    waiting = iter(items)
+    while some := [*islice(waiting, _TOGETHER)]:
+        for request in requests(some, ("traces", "logs")):
+            if request is not None:
+                yield msgspec.json.encode(request) + b"\n"
