@@ -24,12 +24,16 @@ def test_the_screen_tells_the_story_and_its_commands_work(tmp_path: Path) -> Non
     assert "dialled by connector beside-postgres" in screen
     assert "$1 = 'void', $2 = 'west', $3 = 5000" in screen
     assert len(screen.splitlines()) <= 45, "one screen"
+    assert "40,003 rows: UPDATE public.orders, committed (40,000 by statement 9, 3 by statement 5)" in screen
+    assert "3 rows: INSERT public.refunds, committed (3 by statement 6)" in screen
     assert "Sound: " in screen and "Caught: in the copy, byte " in screen
     assert "its bytes are not those that were sealed" in screen
 
     (state,) = re.findall(r"export PGWITNESS_STATE=(\S+)", screen)
-    commands = [shlex.split(line)[1:] for line in screen.splitlines() if re.match(r"\s+\S*pgwitness s", line)]
-    assert len(commands) == 3
+    commands = [
+        shlex.split(line)[1:] for line in screen.splitlines() if re.match(r"\s+\S*pgwitness [sb]", line)
+    ]
+    assert len(commands) == 4
     for command in commands:
         shown = subprocess.run(
             [sys.executable, "-m", "pgwitness", *command],

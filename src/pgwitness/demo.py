@@ -67,6 +67,7 @@ def run(keep: bool = False) -> None:
         with console.status("The record is read …"):
             statements = _record(state)
         _show(console, statements, _way(state, statements[0]["session"]))
+        _radius(console, _blast(state, statements[0]["session"]))
         with console.status("The record is verified, and a copy of it is changed …"):
             proof = prove(state, statements[0]["session"], statements[-1]["position"])
         _prove(console, proof)
@@ -198,6 +199,27 @@ def _verdict(statements: list[Statement]) -> Text:
     return Text()
 
 
+def _blast(state: Path, session: str) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(pgwitness(state, "blast", session, "--format", "json"))
+    return shown
+
+
+def _radius(console: Console, blast: dict[str, Any]) -> None:
+    """What was written and committed, with the statements behind each number, and what was read."""
+    shown = Text()
+    label = "wrote     "
+    for entry in blast["writes"]:
+        behind = ", ".join(f"{each['rows']:,} by statement {each['seq']}" for each in entry["largest"])
+        style = "bold red" if entry["rows"] >= MISTAKE else ""
+        shown.append(label, "dim").append(
+            f"{entry['rows']:,} rows: {entry['command']} {entry['table']}", style
+        )
+        shown.append(f", committed ({behind})\n")
+        label = " " * len(label)
+    read = [f"{each['table']} ({', '.join(each['columns'] or ['no columns'])})" for each in blast["reads"]]
+    console.print(Text.assemble(shown, ("read      ", "dim"), ", ".join(read)), soft_wrap=True)
+
+
 def _prove(console: Console, proof: Proof) -> None:
     console.print(
         Text.assemble(
@@ -216,6 +238,7 @@ def _next_steps(console: Console, state: Path, session: str) -> None:
     steps = (
         ("", f"export PGWITNESS_STATE={state}"),
         ("replay it in order, with its results", f"{program} session replay {session} --speed max --results"),
+        ("all it wrote, read and changed, and what that leaves out", f"{program} blast {session}"),
         ("every large write of anybody", f"{program} statements --command UPDATE --min-rows 1000"),
         (
             "take it elsewhere, with its proofs",

@@ -133,18 +133,16 @@ def _of(node: str, tree: dict[str, Any]) -> Touches:
 
 
 def _analyzes(tree: dict[str, Any]) -> bool:
+    """The last one given holds, as for the server."""
+    found = False
     for option in tree.get("options", ()):
         element = option.get("DefElem", {})
         if element.get("defname") == "analyze":
-            return str(_plain(element.get("arg"))).lower() not in ("false", "off", "0", "no")
-    return False
-
-
-def _plain(argument: Any) -> object:
-    """The value of an option, wherever the tree has it."""
-    while isinstance(argument, dict) and argument:
-        ((_, argument),) = list(argument.items())[:1]
-    return True if argument is None or argument == {} else argument
+            given = element.get("arg", {})
+            word = str(given.get("String", {}).get("sval", "")).lower()
+            off = word in ("false", "off") or ("Integer" in given and not given["Integer"].get("ival"))
+            found = not off
+    return found
 
 
 def _uncounted(writes: tuple[Write, ...]) -> tuple[Write, ...]:
