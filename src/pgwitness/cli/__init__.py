@@ -31,6 +31,7 @@ COMMANDS = {
     "blast": "blast",
     "claims": "claims",
     "reenact": "reenact",
+    "undo": "undo",
     "verify": "verify",
     "bundle": "bundle",
     "retention": "retention",
