@@ -51,10 +51,12 @@ def verification(request: Request, services: ServicesHere, reader: ReaderHere, s
 
 @router.post("/record/verify")
 def verify(services: ServicesHere, reader: ReaderHere, session: Annotated[str, Form()] = "") -> Response:
-    """That one is under way already is as good."""
+    """That one is under way already is as good. Who may not ask for the whole record is told so by its
+    page."""
     chosen = session.strip() or None
     try:
-        start(VerifyWhat(session=chosen), services, reader)
+        if chosen is not None or reader.sees_all:
+            start(VerifyWhat(session=chosen), services, reader)
     except ConflictError:
         if services.verifications.running is None:
             raise

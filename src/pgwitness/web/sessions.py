@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from pgwitness.api.access import May, Reader, ReaderHere
 from pgwitness.api.context import ServicesHere
 from pgwitness.api.problems import problem
-from pgwitness.api.review import session_export, session_kill
+from pgwitness.api.review import export_answer, session_kill
 from pgwitness.api.services import Services
 from pgwitness.errors import InvalidError
 from pgwitness.index.store import Page, Session
@@ -50,11 +50,8 @@ def sessions(
 
 @router.get("/sessions/{session}/bundle")
 def bundle(session: str, services: ServicesHere, reader: ReaderHere) -> Response:
-    """As ``session export --format bundle``, under the name that the commands give it."""
-    id = reader.check_session(services.index, session)
-    answer = session_export(id, services, reader, "bundle")
-    answer.headers["Content-Disposition"] = f'attachment; filename="{id}.pgwitness.zip"'
-    return answer
+    """As ``session export --format bundle``."""
+    return export_answer(services, reader, session, "bundle")
 
 
 @operating.post("/sessions/{session}/end")
