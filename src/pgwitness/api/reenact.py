@@ -63,7 +63,7 @@ def session_frames(session: str, services: Current, reader: ReaderHere) -> Respo
     return StreamingResponse(pieces, media_type="application/octet-stream")
 
 
-@router.post("/sessions/{session}/place", dependencies=[May.read])
+@router.post("/sessions/{session}/place", dependencies=[May.review])
 def session_place(session: str, place: Place, services: Current, reader: ReaderHere) -> Judgement:
     """Is that a registered connection's, so that nothing of the session may be run again there?
 
