@@ -5,10 +5,11 @@ small, and a span that holds one statement is that statement. Rows are those of 
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from pgwitness.index import queries, tables
 from pgwitness.index.rows import COLUMNS, to_statement
@@ -19,10 +20,13 @@ CONTROL = (
     *("BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SET", "RESET", "SHOW"),
     *("PREPARE TRANSACTION", "COMMIT PREPARED", "ROLLBACK PREPARED", "DISCARD", "DEALLOCATE", "PREPARE"),
 )
-SCHEMA_VERBS = ("CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "COMMENT", "REINDEX", "REFRESH")
+SCHEMA_VERBS = ("CREATE", "ALTER", "DROP ", "GRANT", "REVOKE", "COMMENT", "REINDEX", "REFRESH")
+_VERB = 5
+"""Letters that tell these verbs from all others."""
 LARGEST = 5
-BRACKETS = 400
-"""Transactions of more than one statement that are told one by one, the longest ones."""
+SAMPLES = 400
+"""Of a longer session, only transactions of more than a share of this of its statements are told one by one:
+others are too short to be seen, and too many."""
 _PLAUSIBLE = 10**12
 """A server may say anything in a tag; sums must not overflow for it."""
 
@@ -80,8 +84,8 @@ class Outline(msgspec.Struct):
     """When the first and the last statement began."""
     spans: list[Span]
     brackets: list[Bracket]
-    more_brackets: bool
-    """There are more transactions than ``brackets`` tells."""
+    shortest: int
+    """Of so many statements are the shortest transactions that ``brackets`` is sure to tell."""
     largest: list[Standout]
     """The largest writes, the largest first."""
     failure: int | None
@@ -93,7 +97,7 @@ _command = func.coalesce(_S.command, "")
 _rows: ColumnElement[int] = case((_S.rows > _PLAUSIBLE, _PLAUSIBLE), else_=func.coalesce(_S.rows, 0))
 _written: ColumnElement[int] = func.coalesce(_S.written, 0)
 _wrote: ColumnElement[bool] = _written > 0
-_schema: ColumnElement[bool] = or_(*(_command.startswith(verb) for verb in SCHEMA_VERBS))
+_schema: ColumnElement[bool] = func.substr(_command, 1, _VERB).in_([verb[:_VERB] for verb in SCHEMA_VERBS])
 _failed: ColumnElement[bool] = _S.status != "ok"
 _committed: ColumnElement[bool] = _S.outcome == "committed"
 
@@ -111,15 +115,14 @@ def outline(index: IndexReader, session: str, *, buckets: int = 600) -> Outline:
         mine = _S.session == number
         total = connection.scalar(select(func.max(_S.seq)).where(mine)) or 0
         spans = _spans(connection, mine, total, buckets)
-        brackets = _brackets(connection, mine)
         return Outline(
             session=id,
             statements=total,
             first=spans[0].at if spans else None,
             last=spans[-1].until if spans else None,
             spans=spans,
-            brackets=brackets[:BRACKETS],
-            more_brackets=len(brackets) > BRACKETS,
+            brackets=_brackets(connection, mine, total),
+            shortest=2 if total <= SAMPLES else 2 * (total // SAMPLES),
             largest=_largest(connection, mine),
             failure=connection.scalar(select(func.min(_S.seq)).where(mine, _failed)),
         )
@@ -189,8 +192,7 @@ def _spans(connection: Connection, mine: ColumnElement[bool], total: int, bucket
     return [Span(*row) for row in connection.execute(query)]
 
 
-def _brackets(connection: Connection, mine: ColumnElement[bool]) -> list[Bracket]:
-    """The longest ones, in their order; one more than are told."""
+def _brackets(connection: Connection, mine: ColumnElement[bool], total: int) -> list[Bracket]:
     first, last = func.min(_S.seq), func.max(_S.seq)
     query = (
         select(
@@ -204,15 +206,26 @@ def _brackets(connection: Connection, mine: ColumnElement[bool]) -> list[Bracket
         .where(mine)
         .group_by(_S.transaction)
         .having(last > first)
-        .order_by((last - first).desc(), first)
-        .limit(BRACKETS + 1)
+        .order_by(first)
     )
+    if total > SAMPLES:
+        long = _long(connection, mine, total // SAMPLES, total)
+        if not long:
+            return []
+        query = query.where(_S.transaction.in_(long))
     found = []
     for row in connection.execute(query):
         outcome = next(name for name in _BY_WEIGHT if getattr(row, name))
         partly = outcome == "committed" and bool(row.rolled_back)
         found.append(Bracket(row.transaction, row.first, row.last, row.at, row.until, outcome, partly))
-    return sorted(found[:BRACKETS], key=lambda each: each.first) + found[BRACKETS:]
+    return found
+
+
+def _long(connection: Connection, mine: ColumnElement[bool], step: int, total: int) -> list[int]:
+    """Transactions that two of the samples are in, ``step`` statements apart."""
+    samples = select(_S.transaction).where(mine, _S.seq.in_(range(1, total + 1, step))).order_by(_S.seq)
+    numbers = connection.scalars(samples).all()
+    return sorted({before for before, after in pairwise(numbers) if before == after})
 
 
 _BY_WEIGHT: tuple[Outcome, ...] = ("in_doubt", "open", "committed", "rolled_back")

@@ -6,6 +6,7 @@ the session is; all else is loaded when it is looked at. Without scripts the sam
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import chain
 from typing import Annotated, Final
@@ -17,7 +18,7 @@ from pgwitness.api.access import May, ReaderHere
 from pgwitness.api.review import Current
 from pgwitness.api.services import Services
 from pgwitness.errors import NotFoundError
-from pgwitness.index.outline import Stop, outline, stop_after
+from pgwitness.index.outline import Outline, Stop, outline, stop_after
 from pgwitness.review.export import export_session
 from pgwitness.review.text import short
 from pgwitness.web import readings, session_view
@@ -29,6 +30,7 @@ from pgwitness.web.viewer import page_router
 
 SPEEDS: Final = ("1", "4", "16", "64", "max")
 BUCKETS: Final = 600
+REMEMBERED: Final = 32
 _SUFFIXES: Final = {"jsonl": "jsonl", "csv": "csv", "sql": "sql", "pcapng": "pcapng"}
 
 router = page_router(May.read)
@@ -52,7 +54,7 @@ def replay_page(
         )
     readings.note(request, reader, "replay", id, results=False)
     view = session_view.view(services, reader, id)
-    outlined = outline(services.index, id, buckets=BUCKETS)
+    outlined = _outline(request, view)
     last = outlined.statements
     chosen = min(at if at is not None else _beginning(view, last), last)
     return render(
@@ -81,7 +83,7 @@ def deck(
     id = reader.check_session(services.index, session)
     readings.note_part(request, reader, "replay", id, results=False)
     view = session_view.view(services, reader, id)
-    outlined = outline(services.index, id, buckets=BUCKETS)
+    outlined = _outline(request, view)
     return render(
         request,
         "fragments/deck.html",
@@ -138,6 +140,21 @@ def export(session: str, format: str, services: Current, reader: ReaderHere) -> 
         media_type="application/octet-stream",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+def _outline(request: Request, view: SessionView) -> Outline:
+    """Remembered for some sessions, as long as there is nothing new of them."""
+    state = request.app.state
+    known: OrderedDict[tuple[str, str], Outline] | None = getattr(state, "outlines", None)
+    if known is None:
+        known = state.outlines = OrderedDict()
+    key = (view.session.session, view.version)
+    found = known.get(key)
+    if found is None:
+        found = known[key] = outline(state.services.index, view.session.session, buckets=BUCKETS)
+        while len(known) > REMEMBERED:
+            known.popitem(last=False)
+    return found
 
 
 def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -13,14 +13,23 @@ from itertools import pairwise
 from math import log10
 from typing import Final, Literal
 
+import msgspec
+
 from pgwitness.index.outline import Bracket, Outline, Span
 from pgwitness.review.text import counted, duration
+from pgwitness.statements.model import Outcome
 
 Scale = Literal["order", "time"]
 SCALES: Final[tuple[Scale, ...]] = ("order", "time")
 
+BASE: Final = 80.0
+"""The base line, in pixels from the top."""
 UP: Final = 56.0
 DOWN: Final = 30.0
+SHAPES: Final = ("schema", "undone", "written", "read", "nothing", "failed")
+"""In the order in which they are drawn."""
+_FAILED_AT: Final = 17.0
+_CELLS: Final = 100
 _LEAST: Final = 3.0
 _NARROWEST: Final = 0.14
 """Percent of the width: a point in time is seen, too."""
@@ -29,34 +38,28 @@ _TICKS: Final = 7
 _PAUSES: Final = 6
 _PAUSE_SECONDS: Final = 2.0
 _LABEL_WIDTH: Final = 9.0
+_ROOMY: Final = 25.0
+_BRACE_AT: Final = 118.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    span: Span
+class Cell:
+    """What a click on a part of the picture leads to, where no script runs."""
+
     x: float
     width: float
-    """Of its place."""
-    drawn_x: float
-    drawn: float
-    """Of what is drawn in it."""
-    written: float
-    undone: float
-    read: float
-    told: str
+    first: int
 
 
 @dataclass(frozen=True, slots=True)
-class Brace:
-    bracket: Bracket
-    x: float
-    width: float
-    label: bool
-    """There is room for words."""
+class Label:
+    """What became of a transaction, where there is room for words."""
 
-    @property
-    def end(self) -> float:
-        return self.x + self.width
+    x: float
+    outcome: Outcome
+    partly: bool
+    roomy: bool
+    """On a narrow screen, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,52 +72,97 @@ class Tick:
 @dataclass(frozen=True, slots=True)
 class Timeline:
     scale: Scale
-    bars: list[Bar]
-    braces: list[Brace]
+    shapes: dict[str, str]
+    """For each kind of mark, an SVG path: across in thousandths of the width, down in pixels."""
+    spans: str
+    """For the script, as JSON: first, last, x, width, at, written, undone, read, failed, schema of each."""
+    cells: list[Cell]
+    braces: dict[Outcome, str]
+    """Brackets of transactions, as a path for each outcome."""
+    labels: list[Label]
     ticks: list[Tick]
     pauses: list[Tick]
     """Where nothing happened for long, in the order's scale."""
-    most_written: int
-    most_read: int
     summary: str
     """In words, for who does not see it."""
 
 
 def draw(outline: Outline, scale: Scale = "order") -> Timeline:
     across = _Across(outline, scale)
-    most_written = max((max(each.written, each.undone) for each in outline.spans), default=0)
-    most_read = max((each.read for each in outline.spans), default=0)
-    bars = []
-    for each in outline.spans:
-        x, width = across.span(each)
-        drawn = min(width * 0.8, _WIDEST) if scale == "order" else width
-        bars.append(
-            Bar(
-                each,
-                x,
-                width,
-                _round(x + (width - drawn) / 2),
-                _round(drawn),
-                _height(each.written, most_written, UP),
-                _height(each.undone, most_written, UP),
-                _height(each.read, most_read, DOWN),
-                _told(each),
-            )
-        )
-    braces = []
-    for bracket in outline.brackets:
-        x, width = across.span(bracket)
-        braces.append(Brace(bracket, x, width, width >= _LABEL_WIDTH))
+    places = [across.span(each) for each in outline.spans]
     return Timeline(
         scale,
-        bars,
-        braces,
+        _shapes(outline, places, scale),
+        _spans(outline, places),
+        _cells(outline, places),
+        *_braces(outline, across),
         across.ticks(),
         across.pauses() if scale == "order" else [],
-        most_written,
-        most_read,
         _summary(outline),
     )
+
+
+def _shapes(outline: Outline, places: list[tuple[float, float]], scale: Scale) -> dict[str, str]:
+    most_written = max((max(each.written, each.undone) for each in outline.spans), default=0)
+    most_read = max((each.read for each in outline.spans), default=0)
+    shapes: dict[str, list[str]] = {name: [] for name in SHAPES}
+    for each, (x, width) in zip(outline.spans, places, strict=True):
+        drawn = min(width * 0.8, _WIDEST) if scale == "order" else width
+        left = (x + (width - drawn) / 2) * 10
+        up, undone, down = (
+            _height(each.written, most_written, UP),
+            _height(each.undone, most_written, UP),
+            _height(each.read, most_read, DOWN),
+        )
+        marks = {
+            "schema": (BASE - UP, UP + DOWN) if each.schema else None,
+            "undone": (BASE - undone, undone) if undone else None,
+            "written": (BASE - up, up) if up else None,
+            "read": (BASE, down) if down else None,
+            "nothing": (BASE - 1, 2.0) if not (up or undone or down) else None,
+            "failed": (_FAILED_AT, 4.0) if each.failed else None,
+        }
+        for name, mark in marks.items():
+            if mark is not None:
+                shapes[name].append(_box(left, drawn * 10, *mark))
+    return {name: "".join(boxes) for name, boxes in shapes.items() if boxes}
+
+
+def _box(x: float, width: float, y: float, height: float) -> str:
+    return f"M{x:.2f} {y:.1f}h{width:.2f}v{height:.1f}h-{width:.2f}z"
+
+
+def _spans(outline: Outline, places: list[tuple[float, float]]) -> str:
+    told = [
+        [
+            *(each.first, each.last, x, width, each.at[11:23]),
+            *(each.written, each.undone, each.read, each.failed, each.schema),
+        ]
+        for each, (x, width) in zip(outline.spans, places, strict=True)
+    ]
+    return msgspec.json.encode(told).decode()
+
+
+def _cells(outline: Outline, places: list[tuple[float, float]]) -> list[Cell]:
+    step = -(-len(places) // _CELLS) if places else 1
+    cells = []
+    for number in range(0, len(places), step):
+        last_x, last_width = places[min(number + step, len(places)) - 1]
+        x = places[number][0]
+        cells.append(Cell(x, _round(last_x + last_width - x), outline.spans[number].first))
+    return cells
+
+
+def _braces(outline: Outline, across: _Across) -> tuple[dict[Outcome, str], list[Label]]:
+    paths: dict[Outcome, list[str]] = {}
+    labels = []
+    for each in outline.brackets:
+        x, width = across.span(each)
+        path = f"M{x * 10:.2f} {_BRACE_AT - 5:.0f}v5h{width * 10:.2f}v-5"
+        paths.setdefault(each.outcome, []).append(path)
+        if width >= _LABEL_WIDTH:
+            labels.append(Label(_round(x + width / 2), each.outcome, each.partly, width >= _ROOMY))
+    return {outcome: "".join(found) for outcome, found in paths.items()}, labels
 
 
 class _Across:
@@ -190,20 +238,6 @@ def _clock_text(seconds: float, digits: int) -> str:
     return text[: 9 + digits] if digits else text[:8]
 
 
-def _told(span: Span) -> str:
-    which = f"#{span.first:,}" if span.first == span.last else f"#{span.first:,} to #{span.last:,}"
-    parts = [
-        which,
-        span.at[11:23],
-        f"{counted(span.written, 'row')} written" if span.written else "",
-        f"{counted(span.undone, 'row')} written, not committed" if span.undone else "",
-        f"{counted(span.read, 'row')} read" if span.read else "",
-        f"{span.failed:,} not ok" if span.failed else "",
-        "schema" if span.schema else "",
-    ]
-    return " · ".join(part for part in parts if part)
-
-
 def _summary(outline: Outline) -> str:
     if not outline.statements:
         return "No statements."
@@ -211,10 +245,10 @@ def _summary(outline: Outline) -> str:
     written = sum(each.written for each in outline.spans)
     undone = sum(each.undone for each in outline.spans)
     failed = sum(each.failed for each in outline.spans)
-    braces = f"{len(outline.brackets):,}{' or more' if outline.more_brackets else ''}"
     return (
         f"{counted(outline.statements, 'statement')} from {outline.first[11:19]} to {outline.last[11:19]}, "
-        f"{braces} transactions of several statements, {counted(written, 'row')} written and committed, "
+        f"{counted(len(outline.brackets), 'transaction')} of {outline.shortest:,} or more statements, "
+        f"{counted(written, 'row')} written and committed, "
         f"{counted(undone, 'row')} written and not committed, {failed:,} statements not ok."
     )
 

@@ -185,13 +185,11 @@
   const strip = () => document.getElementById("strip");
   const readStrip = () => {
     const found = strip();
-    spans = [...found.querySelectorAll(".hit")].map((hit) => ({
-      first: Number(hit.dataset.first),
-      last: Number(hit.dataset.last),
-      x: Number(hit.dataset.x),
-      width: Number(hit.dataset.width),
-      told: hit.dataset.told,
-    }));
+    spans = JSON.parse(found.dataset.spans).map(
+      ([first, last, x, width, time, written, undone, read, failures, schema]) => ({
+        ...{ first, last, x, width, time, written, undone, read, failures, schema },
+      }),
+    );
     scale = found.dataset.scale;
     found.setAttribute("role", "slider");
     found.tabIndex = 0;
@@ -238,8 +236,19 @@
     const share = Math.min(0.999, Math.max(0, (x - span.x) / span.width));
     return { span, seq: span.first + Math.floor(share * (span.last - span.first + 1)) };
   };
+  const rowsOf = (many, what) => (many ? `${number.format(many)} ${many === 1 ? "row" : "rows"} ${what}` : "");
   const tell = (span) => {
-    document.getElementById("told").textContent = span ? span.told : "";
+    const which = span.first === span.last ? "" : ` to #${number.format(span.last)}`;
+    const parts = [
+      `#${number.format(span.first)}${which}`,
+      span.time,
+      rowsOf(span.written, "written"),
+      rowsOf(span.undone, "written, not committed"),
+      rowsOf(span.read, "read"),
+      span.failures ? `${number.format(span.failures)} not ok` : "",
+      span.schema ? "schema" : "",
+    ];
+    document.getElementById("told").textContent = parts.filter(Boolean).join(" · ");
   };
   let grabbed = false;
   const grab = (event) => {
@@ -567,16 +576,19 @@
   });
 
   // ---- a live session ----
+  let rest = 0; // a session that takes long to draw is drawn less often
   const renew = async (news) => {
     if (news.state !== state) {
       location.assign(`${here}?at=${at}`);
       return;
     }
-    if (news.version === version) {
+    if (news.version === version || performance.now() < rest) {
       return;
     }
     version = news.version;
+    const begun = performance.now();
     await redrawDeck(scale);
+    rest = performance.now() + 10 * (performance.now() - begun);
     const known = total;
     total = Number(strip().dataset.statements);
     makeSlots();
