@@ -37,7 +37,9 @@ class Kind(IntEnum):
     DURATION = 13
     WRITTEN = 14
     TEXT = 15
-    """Of texts that several statements have; a text of one alone is a passage of its slot."""
+    """Of texts that several statements have (``passages.Section.SHARED``)."""
+    SHAPE = 16
+    """Of all other texts."""
 
 
 def place(block: int, slot: int) -> int:

@@ -52,7 +52,8 @@ def erase(connection: Connection, erased: list[dict[str, Any]], marker: Marker) 
     ids = [row["id"] for row in erased]
     numbers = list(connection.scalars(select(sessions.c.number).where(sessions.c.id.in_(ids))))
     gone = connection.execute(select(*REMOVED).where(statements.c.session.in_(numbers))).all()
-    marker.remove(connection, gone, _blank_texts(connection, numbers))
+    _blank_texts(connection, numbers)
+    marker.remove(connection, gone, erased=True)
     for table in (statements, tables.session_events):
         connection.execute(delete(table).where(table.c.session.in_(numbers)))
     connection.execute(
@@ -73,7 +74,7 @@ def erased_from(index: IndexReader, position: int) -> set[str]:
     return {str(msgspec.json.decode(document).get("session")) for document in found}
 
 
-def _blank_texts(connection: Connection, numbers: list[int]) -> set[int]:
+def _blank_texts(connection: Connection, numbers: list[int]) -> None:
     """Those that no other session has. They stay, empty: whoever remembers their numbers must forget them."""
     statements, texts = tables.statements, tables.texts
     theirs = select(statements.c.text).where(statements.c.session.in_(numbers))
@@ -81,5 +82,4 @@ def _blank_texts(connection: Connection, numbers: list[int]) -> set[int]:
         statements.c.text.in_(theirs), statements.c.session.not_in(numbers)
     )
     alone = texts.c.number.in_(theirs), texts.c.number.not_in(others)
-    blank = update(texts).where(*alone).values(sql="", length=0).returning(texts.c.number)
-    return set(connection.scalars(blank))
+    connection.execute(update(texts).where(*alone).values(sql="", length=0))

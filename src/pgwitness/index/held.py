@@ -7,14 +7,29 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from pgwitness.index import rows as at
 from pgwitness.index import tables
-from pgwitness.index.blocks import Kind, pack, place, unpack
+from pgwitness.index.blocks import SLOT_BITS, Kind, pack, place, unpack
 from pgwitness.index.inserts import positional, replacing
-from pgwitness.index.passages import ALL_GRAMS, EASY, GRAM_BYTES, add_grams, grams_of, split, words_of
+from pgwitness.index.passages import (
+    ALL_GRAMS,
+    BY_SLOT,
+    EASY,
+    GRAM_BYTES,
+    Section,
+    add_grams,
+    by_name,
+    by_slot,
+    entries,
+    named,
+    words_of,
+)
 
 PARTS = 64
 """So many small parts of passages are made one: who searches a block reads few."""
 PART_BYTES = 1 << 22
 """A part of that size stays as it is."""
+
+WORDS = 100_000
+"""A block of more of them has all grams: what is held in memory is bounded."""
 
 Key = tuple[int, int]
 """(kind, value)"""
@@ -34,12 +49,12 @@ class Block:
     marks: dict[Key, int] = field(default_factory=dict)
     changed: set[Key] = field(default_factory=set)
     """Of ``marks``: not written yet."""
-    passages: list[bytes] = field(default_factory=list)
+    named: set[Key] = field(default_factory=set)
+    """Marks that have a passage."""
+    passages: dict[Section, list[bytes]] = field(default_factory=dict)
     """Not written yet."""
-    texts: set[int] = field(default_factory=set)
-    """Texts that it has a passage of."""
-    parts: int = 0
-    small: int = 0
+    parts: dict[Section, int] = field(default_factory=dict)
+    small: dict[Section, int] = field(default_factory=dict)
     """Of its parts, those at the end that may be made one."""
     grams: bytearray = field(default_factory=lambda: bytearray(GRAM_BYTES))
     words: set[bytes] = field(default_factory=set)
@@ -58,7 +73,20 @@ class Block:
             self.marks[key] = before & ~bits
             self.changed.add(key)
 
+    def name(self, key: Key, content: bytes) -> None:
+        """The passage of all that has this mark."""
+        if key not in self.named:
+            self.named.add(key)
+            section = _NAMED[Kind(key[0])]
+            self.passages.setdefault(section, []).append(by_name(key[1], content))
+
+    def add(self, section: Section, passages: list[bytes]) -> None:
+        """Of the slots that are given out next."""
+        if any(passages):
+            self.passages.setdefault(section, []).append(by_slot(self.slots, passages))
+
     def took(self, rows: list[at.Row]) -> None:
+        """Rows that it has now, in the order of their slots."""
         started = [row[at.STARTED] for row in rows]
         self.began = min(self.began, *started)
         self.ended = max(self.ended, *started)
@@ -81,11 +109,13 @@ def load(connection: Connection, number: int) -> Block:
         select(mark.kind, mark.value, mark.bits).where(mark.block == number)
     ):
         block.marks[kind, value] = unpack(bits)
-        if kind == Kind.TEXT:
-            block.texts.add(value)
-    part = tables.passages.c.place
-    highest_part = connection.scalar(select(func.max(part)).where(_within(part, number)))
-    block.parts = block.small = 0 if highest_part is None else highest_part - place(number, 0) + 1
+        if kind in _NAMED:
+            block.named.add((kind, value))
+    for section in Section:
+        part = tables.passages.c.place
+        highest_part = connection.scalar(select(func.max(part)).where(within(number, section)))
+        if highest_part is not None:
+            block.parts[section] = block.small[section] = highest_part - _part(number, section, 0) + 1
     grams = connection.scalar(select(tables.grams.c.bits).where(tables.grams.c.block == number))
     block.grams = bytearray(grams or bytes(GRAM_BYTES))
     return block
@@ -97,8 +127,9 @@ def write(connection: Connection, block: Block) -> None:
         _write_marks(connection, block)
     if block.passages:
         _write_passages(connection, block)
-    if block.small >= PARTS or (block.closing and block.small > 1):
-        _join(connection, block)
+    for section, small in block.small.items():
+        if small >= PARTS or (block.closing and small > 1):
+            _join(connection, block, section)
     if block.dirty:
         values = (
             *(block.number, *block.first, block.slots, block.statements),
@@ -109,27 +140,41 @@ def write(connection: Connection, block: Block) -> None:
     block.closing = False
 
 
-def forget(connection: Connection, block: Block, mask: int, texts: set[int]) -> None:
-    """Take the passages of these slots and texts out, of a block without unwritten ones. Nothing that was
-    only theirs is left in its grams."""
-    part = tables.passages.c.place
-    query = select(part, tables.passages.c.data).where(_within(part, block.number))
-    left, changed = [], False
-    for number, data in connection.execute(query).all():
-        kept = b"".join(
-            passage
-            for slots, whose, passage in split(data)
-            if not (mask >> whose & 1 if slots else whose in texts)
-        )
-        left.append(kept)
-        if kept != data:
-            changed = True
-            connection.exec_driver_sql(_PUT_PASSAGES, (number, kept))
+def forget(connection: Connection, block: Block, mask: int) -> None:
+    """Take the passages of these slots out, and those of marks that none is left of. The block has been
+    written but for its marks. Nothing that was only theirs is left in its grams."""
+    gone = {key for key in block.named if not block.marks.get(key)}
+    block.named -= gone
+    left: list[tuple[Section, bytes]] = []
+    changed = False
+    for section in Section:
+        query = select(tables.passages.c.place, tables.passages.c.data).where(within(block.number, section))
+        for part, data in connection.execute(query).all():
+            kept = _without(section, data, mask, gone)
+            if section != Section.SHAPES:
+                left.append((section, kept))
+            if kept != data:
+                changed = True
+                connection.exec_driver_sql(_PUT_PASSAGES, (part, kept))
     if changed:
-        block.texts -= texts
         block.words.clear()
-        block.grams = bytearray(grams_of(left))
+        block.grams = bytearray(GRAM_BYTES)
+        for section, data in left:
+            _add_grams(block, section, data)
         connection.exec_driver_sql(_PUT_GRAMS, (block.number, bytes(block.grams)))
+
+
+def within(number: int, section: Section) -> ColumnElement[bool]:
+    """The parts of a section of a block."""
+    return tables.passages.c.place.between(_part(number, section, 0), _part(number, section, _PARTS - 1))
+
+
+def _without(section: Section, data: bytes, mask: int, gone: set[Key]) -> bytes:
+    if section not in BY_SLOT:
+        kind = Kind.TEXT if section == Section.SHARED else Kind.SHAPE
+        return b"".join(by_name(name, each) for name, each in named(data) if (kind, name) not in gone)
+    first, passages = entries(data)
+    return by_slot(first, [b"" if mask >> slot & 1 else each for slot, each in enumerate(passages, first)])
 
 
 def _write_marks(connection: Connection, block: Block) -> None:
@@ -146,51 +191,77 @@ def _write_marks(connection: Connection, block: Block) -> None:
 
 
 def _write_passages(connection: Connection, block: Block) -> None:
-    data = b"".join(block.passages)
-    connection.exec_driver_sql(_PUT_PASSAGES, (place(block.number, block.parts), data))
-    block.parts += 1
-    block.small += 1
-    if block.grams != ALL_GRAMS:
-        if max(map(len, block.passages)) > EASY:
-            block.grams = bytearray(ALL_GRAMS)
-        else:
-            fresh = words_of(data) - block.words
-            block.words |= fresh
-            add_grams(block.grams, fresh)
-        connection.exec_driver_sql(_PUT_GRAMS, (block.number, bytes(block.grams)))
+    for section, passages in block.passages.items():
+        data = _joined(section, passages)
+        number = block.parts.get(section, 0)
+        connection.exec_driver_sql(_PUT_PASSAGES, (_part(block.number, section, number), data))
+        block.parts[section] = number + 1
+        block.small[section] = block.small.get(section, 0) + 1
+        if section != Section.SHAPES:
+            _add_grams(block, section, data)
+    connection.exec_driver_sql(_PUT_GRAMS, (block.number, bytes(block.grams)))
     block.passages.clear()
 
 
-def _join(connection: Connection, block: Block) -> None:
+def _add_grams(block: Block, section: Section, data: bytes) -> None:
+    fresh = words_of(section, data) - block.words
+    if any(len(word) > EASY for word in fresh) or len(block.words) > WORDS:
+        block.grams = bytearray(ALL_GRAMS)
+    if block.grams != ALL_GRAMS:
+        block.words |= fresh
+        add_grams(block.grams, fresh)
+
+
+def _join(connection: Connection, block: Block, section: Section) -> None:
     """Small parts to larger ones."""
-    first, last = block.parts - block.small, block.parts - 1
+    last = block.parts[section]
+    first = last - block.small[section]
     column = tables.passages.c
-    span = column.place.between(place(block.number, first), place(block.number, last))
+    span = column.place.between(_part(block.number, section, first), _part(block.number, section, last - 1))
     parts = connection.scalars(select(column.data).where(span).order_by(column.place)).all()
     connection.execute(delete(tables.passages).where(span))
-    joined = list(_sized(parts))
+    large = [_joined(section, some) for some in _sized(parts)]
     connection.exec_driver_sql(
-        _PUT_PASSAGES, [(place(block.number, first + n), data) for n, data in enumerate(joined)]
+        _PUT_PASSAGES, [(_part(block.number, section, first + n), data) for n, data in enumerate(large)]
     )
-    block.parts, block.small = first + len(joined), 0
+    block.parts[section], block.small[section] = first + len(large), 0
 
 
-def _sized(parts: Iterable[bytes]) -> Iterable[bytes]:
+def _joined(section: Section, parts: list[bytes]) -> bytes:
+    if len(parts) == 1:
+        return parts[0]
+    if section not in BY_SLOT:
+        return b"".join(parts)
+    begin, found = entries(parts[0])
+    for data in parts[1:]:
+        first, passages = entries(data)
+        found += [b""] * (first - begin - len(found))
+        found += passages
+    return by_slot(begin, found)
+
+
+def _sized(parts: Iterable[bytes]) -> Iterable[list[bytes]]:
     held: list[bytes] = []
     size = 0
     for data in parts:
         if held and size + len(data) > PART_BYTES:
-            yield b"".join(held)
+            yield held
             held, size = [], 0
         held.append(data)
         size += len(data)
-    yield b"".join(held)
+    yield held
 
 
 def _within(column: ColumnElement[int], number: int) -> ColumnElement[bool]:
     return column.between(place(number, 0), place(number + 1, 0) - 1)
 
 
+def _part(number: int, section: Section, part: int) -> int:
+    return place(number, section * _PARTS + part)
+
+
+_PARTS = 1 << SLOT_BITS - 2
+_NAMED = {Kind.TEXT: Section.SHARED, Kind.SHAPE: Section.SHAPES}
 _BLOCK_COLUMNS = ("number", "first_position", "first_seq", "slots", "statements", "began", "ended")
 _PUT_BLOCK = positional(replacing(tables.blocks, _BLOCK_COLUMNS), _BLOCK_COLUMNS)
 _MARK_COLUMNS = ("block", "kind", "value", "bits")

@@ -5,6 +5,7 @@ the batch. Counts of activity are kept here too, since they change with the same
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -15,9 +16,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from pgwitness.index import rows as at
 from pgwitness.index import tables
-from pgwitness.index.blocks import BLOCK_STATEMENTS, Kind, masks, place, slot_of, step, term
+from pgwitness.index.blocks import BLOCK_STATEMENTS, Kind, masks, place, step, term
 from pgwitness.index.held import Block, Key, forget, load, write
-from pgwitness.index.passages import folded, of_slot, of_text
+from pgwitness.index.passages import EASY, Section, folded, joined, literals, name_of, shape
 from pgwitness.index.rows import Row
 from pgwitness.index.times import minute_of
 
@@ -86,11 +87,11 @@ class Marker:
             block.took(some)
         self._note_tables(connection, rows)
 
-    def remove(self, connection: Connection, gone: Sequence[Any], texts: set[int] | None = None) -> None:
-        """Statements that are deleted: rows of ``REMOVED``. ``texts``: those that were blanked with an erased
-        session, whose statements stay in the counts of activity."""
+    def remove(self, connection: Connection, gone: Sequence[Any], *, erased: bool = False) -> None:
+        """Statements that are deleted: rows of ``REMOVED``. Those of an erased session stay in the counts of
+        activity."""
         self.flush(connection)
-        if texts is None:
+        if not erased:
             for row in gone:
                 errors, written = _counts(row.status, row.outcome, row.written)
                 self._count(connection, row.session, row.started[:_MINUTE], -1, -errors, -written)
@@ -100,7 +101,7 @@ class Marker:
             block.dirty = True
             for key in [*block.marks]:
                 block.clear(key, mask)
-            forget(connection, block, mask, texts or set())
+            forget(connection, block, mask)
         self.flush(connection)
 
     def settle(self, connection: Connection, settled: Sequence[Any], outcome: str) -> None:
@@ -257,24 +258,31 @@ def _keys(
 
 
 def _pass_on(block: Block, rows: list[Row], fresh: set[int]) -> None:
-    """What can be searched. A text of one statement alone is that statement's; another is there once."""
-    by_text: dict[int, list[Row]] = {}
-    for row in rows:
-        if row[at.BOUND]:
-            block.passages.append(of_slot(slot_of(row[at.PLACE]), row[at.BOUND]))
+    """What can be searched, of rows in the order of their slots."""
+    uses = Counter(row[at.TEXT] for row in rows)
+    values, texts = [], []
+    named: dict[Key, int] = {}
+    for slot, row in enumerate(rows, block.slots):
+        own, number = row[at.BOUND], row[at.TEXT]
+        content = b""
         if row[at.SQL]:
-            by_text.setdefault(row[at.TEXT], []).append(row)
-    for number, some in by_text.items():
-        if len(some) == 1 and number in fresh:
-            block.passages.append(of_slot(slot_of(some[0][at.PLACE]), folded(some[0][at.SQL])))
-            continue
-        if number not in block.texts:
-            block.texts.add(number)
-            block.passages.append(of_text(number, folded(some[0][at.SQL])))
-        bits = 0
-        for row in some:
-            bits |= 1 << slot_of(row[at.PLACE])
-        block.set((Kind.TEXT, number), bits)
+            if uses[number] == 1 and number in fresh and len(row[at.SQL]) <= EASY:
+                content = folded(row[at.SQL])
+                reduced = shape(content)
+                key: Key = (Kind.SHAPE, name_of(reduced))
+                own = joined(own, literals(content))
+                block.name(key, reduced)
+            else:
+                key = (Kind.TEXT, number)
+                if key not in block.named:
+                    block.name(key, folded(row[at.SQL]))
+            named[key] = named.get(key, 0) | 1 << slot
+        values.append(own)
+        texts.append(content)
+    for key, bits in named.items():
+        block.set(key, bits)
+    block.add(Section.VALUES, values)
+    block.add(Section.TEXTS, texts)
 
 
 def _counts(status: str, outcome: str, written: int | None) -> tuple[int, int]:

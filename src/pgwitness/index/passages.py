@@ -1,16 +1,23 @@
 """The words of a block's statements, laid out to be searched: SQL texts and bound values.
 
-A block's passages are one run of bytes, lower case (A to Z) and UTF-8, each after a header that tells whose
-it is: of one slot, or of a text that several slots have. Byte 0xFF, which UTF-8 never has, begins each, so
-that nothing is found across two of them. Beside them stand the block's grams: a bit for each three and each
-five characters in a row in one of its words, by a checksum. What is looked for can only be in a block whose
-grams hold all of its own, and most blocks are passed over by that.
+They are bytes, lower case (A to Z) and UTF-8, in sections. What one statement alone has stands in a list by
+slot; what several have stands once, under a name whose marks say which. Bytes that UTF-8 never has lie
+between them, so that nothing is found across two. Most texts that are a statement's own differ in their
+literals only; so their shapes, with a hole for each literal, are kept too. What has neither a digit nor a
+quote in it cannot lie across a hole's edge: it is in the shape, or within a literal that stands among the
+values, and the texts need not be read.
+
+Beside them stand the block's grams: a bit for each word in it, and for each three and each five characters in
+a row of one, by a checksum. What is looked for can only be in a block whose grams hold all of its own, and
+most blocks are passed over by that.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from enum import IntEnum
+from functools import lru_cache
+from hashlib import blake2b
 from zlib import crc32
 
 from pgwitness.statements.model import Parameter
@@ -18,28 +25,35 @@ from pgwitness.statements.model import Parameter
 GRAM_BYTES = 8192
 _GRAM_MASK = GRAM_BYTES * 8 - 1
 _SHORT, _LONG = 3, 5
-"""A word shorter than that has no grams: its block is always searched."""
 ALL_GRAMS = b"\xff" * GRAM_BYTES
 EASY = 16_384
 """Bytes of a longer passage are not looked at one by one: its block has all grams."""
 
+
+class Section(IntEnum):
+    VALUES = 0
+    """By slot: bound values, and the literals of TEXTS."""
+    TEXTS = 1
+    """By slot: SQL that no other statement has."""
+    SHARED = 2
+    """By the number of the text, whole: SQL of several statements, and long ones."""
+    SHAPES = 3
+    """Of TEXTS, by checksum."""
+
+
+BY_SLOT = (Section.VALUES, Section.TEXTS)
+
 _BEGIN = b"\xff"
 _BETWEEN = b"\xfe"
-"""Between bound values; no UTF-8 either."""
-_OF_SLOT, _OF_TEXT = b"\x20", b"\x21"
-_DIGITS = [bytes((high, low)) for high in range(32) for low in range(32)]
-"""Ten bits of a number in two bytes that are in no word."""
-HEADER = 10
-
-_WORD = re.compile(rb"[0-9a-z_\x80-\xfd]+")
-
-
-def of_slot(slot: int, content: bytes) -> bytes:
-    return _passage(_OF_SLOT, slot, content)
-
-
-def of_text(number: int, content: bytes) -> bytes:
-    return _passage(_OF_TEXT, number, content)
+_HOLE = re.compile(rb"'[^']*'|(?<![0-9a-z_\x80-\xf4])[0-9]+(?![0-9a-z_\x80-\xf4])")
+"""A name with a digit in it has none: words end where they end in the text."""
+_QUOTED = re.compile(rb"'([^']+)'")
+_WORD = re.compile(rb"[0-9a-z_\x80-\xf4]+")
+_ACROSS = re.compile(rb"[0-9'\0]")
+_FIRST = 4
+"""Bytes of the first slot before a list by slot."""
+_NAME = 16
+"""Characters of the name before a passage."""
 
 
 def folded(text: str) -> bytes:
@@ -52,29 +66,55 @@ def bound(parameters: Iterable[Parameter]) -> bytes:
     return _BETWEEN.join([folded(each.value) for each in parameters if each.value])
 
 
-def split(data: bytes) -> Iterator[tuple[bool, int, bytes]]:
-    """(whether it is a slot's, number, the passage with its header)"""
-    for passage in data.split(_BEGIN)[1:]:
-        yield passage[:1] == _OF_SLOT, _number(passage[1 : HEADER - 1]), _BEGIN + passage
+def literals(content: bytes) -> bytes:
+    """What stands in quotes."""
+    return _BETWEEN.join(_QUOTED.findall(content)) if b"'" in content else b""
 
 
-def words_of(data: bytes) -> set[bytes]:
-    return set(_WORD.findall(data))
+def joined(*values: bytes) -> bytes:
+    return _BETWEEN.join(filter(None, values))
+
+
+def shape(content: bytes) -> bytes:
+    return _HOLE.sub(b"\0", content)
+
+
+@lru_cache(20_000)
+def name_of(shape: bytes) -> int:
+    return int.from_bytes(blake2b(shape, digest_size=8).digest(), "big") >> 1
+
+
+def by_slot(first: int, entries: Sequence[bytes]) -> bytes:
+    """A passage for each slot from ``first`` on."""
+    return first.to_bytes(_FIRST, "little") + _BEGIN.join(entries)
+
+
+def by_name(name: int, content: bytes) -> bytes:
+    return b"%b%016x%b" % (_BEGIN, name, content)
+
+
+def entries(data: bytes) -> tuple[int, list[bytes]]:
+    """Of a list by slot: the first slot, the passages."""
+    return int.from_bytes(data[:_FIRST], "little"), data[_FIRST:].split(_BEGIN)
+
+
+def named(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(name, passage)"""
+    for each in data.split(_BEGIN)[1:]:
+        yield int(each[:_NAME], 16), each[_NAME:]
+
+
+def words_of(section: Section, data: bytes) -> set[bytes]:
+    """Of a part of a section."""
+    if section in BY_SLOT:
+        return set(_WORD.findall(data, _FIRST))
+    return set(_WORD.findall(_BEGIN.join(passage for _, passage in named(data))))
 
 
 def add_grams(grams: bytearray, words: Iterable[bytes]) -> None:
-    for hashed in chain.from_iterable(map(_hashes, words)):
-        grams[hashed >> 3] |= 1 << (hashed & 7)
-
-
-def grams_of(parts: Iterable[bytes]) -> bytes:
-    """Of a whole block."""
-    grams = bytearray(GRAM_BYTES)
-    for data in parts:
-        if any(len(passage) > EASY for _, _, passage in split(data)):
-            return ALL_GRAMS
-        add_grams(grams, words_of(data))
-    return bytes(grams)
+    for word in words:
+        for hashed in (_whole(word), *_pieces(word)):
+            grams[hashed >> 3] |= 1 << (hashed & 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,51 +133,53 @@ class Needle:
         """Each as a needle of its own."""
         return [cls(word, True) for word in dict.fromkeys(_WORD.findall(folded(text)))]
 
+    @property
+    def across(self) -> bool:
+        """It may lie across the edge of a literal."""
+        return _ACROSS.search(self.content) is not None
+
+    def hashes(self) -> set[int]:
+        """Grams of every passage that has it. A word at either end may go on there."""
+        found = set()
+        for each in _WORD.finditer(self.content):
+            found.update(_pieces(each[0]))
+            if self.word or (each.start() > 0 and each.end() < len(self.content)):
+                found.add(_whole(each[0]))
+        return found
+
     def may_be_in(self, grams: bytes) -> bool:
         return all(grams[hashed >> 3] & 1 << (hashed & 7) for hashed in self.hashes())
 
-    def hashes(self) -> list[int]:
-        return list(chain.from_iterable(map(_hashes, words_of(self.content))))
-
-    def holders(self, data: bytes) -> tuple[list[int], list[int]]:
-        """(slots, numbers of texts) whose passages have it."""
+    def slots(self, data: bytes, wanted: Sequence[int]) -> list[int]:
+        """Of a list by slot: those of ``wanted`` whose passages have it."""
         if self.content not in data:
-            return [], []
-        slots: list[int] = []
-        texts: list[int] = []
-        wanted, skip = self.content, HEADER - 1
-        found = [each for each in data.split(_BEGIN)[1:] if each.find(wanted, skip) >= 0]
-        if self.word:
-            whole = re.compile(rb"(?<![0-9a-z_\x80-\xfd])" + re.escape(wanted) + rb"(?![0-9a-z_\x80-\xfd])")
-            found = [each for each in found if whole.search(each, skip)]
-        for passage in found:
-            (slots if passage[:1] == _OF_SLOT else texts).append(_number(passage[1:skip]))
-        return slots, texts
+            return []
+        first, passages = entries(data)
+        last = first + len(passages)
+        content = self.content
+        found = [slot for slot in wanted if first <= slot < last and content in passages[slot - first]]
+        return [slot for slot in found if self._is_in(passages[slot - first])] if self.word else found
+
+    def names(self, data: bytes) -> list[int]:
+        """Of passages by name: names of those that have it."""
+        if self.content not in data:
+            return []
+        return [name for name, passage in named(data) if self.content in passage and self._is_in(passage)]
+
+    def _is_in(self, passage: bytes) -> bool:
+        return not self.word or _whole_word(self.content).search(passage) is not None
 
 
-def _passage(kind: bytes, number: int, content: bytes) -> bytes:
-    digits = _DIGITS
-    return b"".join(
-        (
-            _BEGIN,
-            kind,
-            digits[number >> 30],
-            digits[number >> 20 & 1023],
-            digits[number >> 10 & 1023],
-            digits[number & 1023],
-            content,
-        )
-    )
+@lru_cache(100)
+def _whole_word(word: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"(?<![0-9a-z_\x80-\xf4])" + re.escape(word) + rb"(?![0-9a-z_\x80-\xf4])")
 
 
-def _number(digits: bytes) -> int:
-    number = 0
-    for digit in digits:
-        number = number << 5 | digit
-    return number
+def _whole(word: bytes) -> int:
+    return crc32(word, 1) & _GRAM_MASK
 
 
-def _hashes(word: bytes) -> list[int]:
+def _pieces(word: bytes) -> list[int]:
     found = [crc32(word[at : at + _SHORT]) & _GRAM_MASK for at in range(len(word) - _SHORT + 1)]
     found += [crc32(word[at : at + _LONG]) & _GRAM_MASK for at in range(len(word) - _LONG + 1)]
     return found

@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Connection, and_, select
 from pgwitness.index import queries, tables, times
 from pgwitness.index.blocks import STEPS, Kind, place, slot_of, slots, step, term, unpack
 from pgwitness.index.filters import Filters
+from pgwitness.index.held import within
 from pgwitness.index.marking import SESSION_KINDS
-from pgwitness.index.passages import Needle
+from pgwitness.index.passages import Needle, Section
 
 WINDOWS = (4, 16, 64, 256)
 """Blocks looked at in one go: the first windows, and all that follow."""
@@ -94,8 +95,8 @@ class Search:
         return sorted((row[0], row[1], row[2]) for row in rows)
 
     def exact(self, hits: Hits) -> int:
-        """The slots that meet all conditions."""
-        if not (hits.conditions or hits.all):
+        """The slots that meet all conditions; where everything is asked for, also those that nobody has."""
+        if not hits.conditions:
             return hits.bits
         bits = 0
         for row in self._rows(hits, _STATEMENT.place):
@@ -202,29 +203,40 @@ class Search:
         grams = self._connection.scalar(select(tables.grams.c.bits).where(tables.grams.c.block == block))
         if grams is None or not all(needle.may_be_in(grams) for needle in self._needles):
             return 0
-        column = tables.passages.c
-        span = column.place.between(place(block, 0), place(block + 1, 0) - 1)
-        having = [0] * len(self._needles)
-        texts: list[set[int]] = [set() for _ in self._needles]
-        for (data,) in self._connection.execute(select(column.data).where(span)):
-            for number, needle in enumerate(self._needles):
-                some, of_texts = needle.holders(data)
-                for slot in some:
-                    having[number] |= 1 << slot
-                texts[number].update(of_texts)
-        for number, of_needle in enumerate(texts):
-            bits &= having[number] | self._of_texts(block, of_needle)
+        for needle in self._needles:
+            bits &= self._having(block, needle, bits)
             if not bits:
                 break
         return bits
 
-    def _of_texts(self, block: int, texts: set[int]) -> int:
+    def _having(self, block: int, needle: Needle, bits: int) -> int:
+        own = Section.TEXTS if needle.across else Section.SHAPES
+        found = self._by_name(block, needle, Section.SHARED, Kind.TEXT)
+        if own == Section.SHAPES:
+            found |= self._by_name(block, needle, own, Kind.SHAPE)
+        for section in (Section.VALUES, Section.TEXTS)[: 1 + needle.across]:
+            left = bits & ~found
+            if not left:
+                break
+            wanted = slots(left)
+            for data in self._passages(block, section):
+                for slot in needle.slots(data, wanted):
+                    found |= 1 << slot
+        return found
+
+    def _by_name(self, block: int, needle: Needle, section: Section, kind: Kind) -> int:
+        names = {name for data in self._passages(block, section) for name in needle.names(data)}
         bits = 0
-        if texts:
-            query = select(_MARK.bits).where(_MARK.block == block, _MARK.kind == int(Kind.TEXT))
-            for (packed,) in self._connection.execute(query.where(_MARK.value.in_(texts))):
+        if names:
+            query = select(_MARK.bits).where(_MARK.block == block, _MARK.kind == int(kind))
+            for (packed,) in self._connection.execute(query.where(_MARK.value.in_(names))):
                 bits |= unpack(packed)
         return bits
+
+    def _passages(self, block: int, section: Section) -> Iterator[bytes]:
+        query = select(tables.passages.c.data).where(within(block, section))
+        for (data,) in self._connection.execute(query.order_by(tables.passages.c.place)):
+            yield data
 
     def _edges(self, block: Any) -> Iterator[ColumnElement[bool]]:
         if block.began < self._since:
