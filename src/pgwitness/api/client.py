@@ -28,6 +28,7 @@ PREFIX = "/api/v1"
 
 _PAGE = 1000
 _TIMEOUT = httpx.Timeout(60, connect=10)
+_WORKING = httpx.Timeout(600, connect=10)  # what is sent is worked on before the first word of the answer
 _LOCAL_HOST = "pgwitness"
 _LOCAL = f"http://{_LOCAL_HOST}"
 _WAY = "The API is for its own machine: come through ssh -L 7480:127.0.0.1:7480 GATEWAY, or a TLS proxy"
@@ -89,7 +90,13 @@ class Client:
     ) -> Iterator[bytes]:
         with (
             self._explained(),
-            self._http.stream(method, PREFIX + path, content=content, params=_given(params)) as response,
+            self._http.stream(
+                method,
+                PREFIX + path,
+                content=content,
+                params=_given(params),
+                timeout=_TIMEOUT if content is None else _WORKING,
+            ) as response,
         ):
             if response.is_error:
                 response.read()

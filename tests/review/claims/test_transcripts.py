@@ -13,7 +13,7 @@ TRANSCRIPTS = Path(__file__).parent / "transcripts"
 FOUND = {
     "openai_chat.json": (
         "openai-chat",
-        ["altered statement 7: value of cents in WHERE: 50 / '5000'; rows: 12 / 40,000"],
+        ["altered statement 7: value of cents in WHERE: 50 / 5000; rows: 12 / 40,000"],
     ),
     "openai_responses.json": ("openai-responses", ["unexecuted claim 2: ", "unclaimed statement 22: "]),
     "anthropic.json": (
@@ -24,7 +24,7 @@ FOUND = {
         ],
     ),
     "gemini.json": ("gemini", ["altered statement 10: SET: seen = 'agent' / touched = 'agent'"]),
-    "langgraph.json": ("langchain", ["altered statement 28: value of age in WITH: 900 / '90'"]),
+    "langgraph.json": ("langchain", ["altered statement 28: value of age in WITH: 900 / 90"]),
     "llama_index.json": (
         "llama-index",
         [
@@ -34,8 +34,8 @@ FOUND = {
     ),
     "autogen.json": ("autogen", ["rows statement 34: rows: 1 / 3"]),
     "vercel_4.json": ("vercel", ["unclaimed statement 31: "]),
-    "mcp.jsonl": ("mcp", ["altered statement 13: value of id in WHERE: 21 / '12'"]),
-    "otel_console.json": ("otel", ["altered statement 16: value of id in WHERE: 14 / '13'"]),
+    "mcp.jsonl": ("mcp", ["altered statement 13: value of id in WHERE: 21 / 12"]),
+    "otel_console.json": ("otel", ["altered statement 16: value of id in WHERE: 14 / 13"]),
     "jaeger.json": ("otel", ["unclaimed statement 25: "]),
     "shell.json": (
         "anthropic",

@@ -19,8 +19,8 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from typing import Final
 
-STEPS: Final = 4_000_000
-DIFFERENCES: Final = 2_000
+STEPS: Final = 2_000_000
+DIFFERENCES: Final = 1_000
 CELLS: Final = 250_000
 ALL_CELLS: Final = 1_000_000
 AROUND: Final = 4

@@ -10,7 +10,7 @@ from msgspec import Struct
 from pgwitness.review.claims import placeholders
 from pgwitness.review.claims.forms import Form, form
 from pgwitness.review.claims.model import UNSAID, Claim, ClaimedOutcome, ClaimView, RecordView
-from pgwitness.review.claims.values import Value, of_json
+from pgwitness.review.claims.values import Value, is_plain, of_json
 from pgwitness.review.values import inline, quote
 from pgwitness.statements.model import Parameter, Statement
 
@@ -106,5 +106,5 @@ def told(value: Value) -> str:
     elif held is None:
         text = "NULL"
     else:
-        text = held if value.type in ("number", "bool") else quote(str(held))
+        text = held if is_plain(value) else quote(str(held))
     return f"{text}::{value.cast}" if value.cast else text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
@@ -63,6 +63,13 @@ def of_json(value: Any) -> Value:
     return Value(value, None, True)
 
 
+def is_plain(value: Value) -> bool:
+    """Whether it stands in SQL without quotes."""
+    return value.type in ("number", "bool") or (
+        value.type in _NUMBERS and isinstance(value.value, str) and bool(_NUMBER.fullmatch(value.value))
+    )
+
+
 def same(claimed: Value, recorded: Value) -> bool | None:
     """None if one of the two is not said."""
     if claimed.value is UNSAID or recorded.value is UNSAID:
@@ -102,12 +109,16 @@ def _rough_text(text: str) -> str:
         return str(_number(text))
     if _TIME.fullmatch(text):
         moment = _moment(text)
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            moment = moment.astimezone(UTC)
         return str(moment) if moment is not None else text
     if text[:1] in "{[":
         items = _items(text)
         if items is not None:
             return "[" + ",".join("null" if each is None else rough(Value(each)) for each in items) + "]"
         parsed = _as_json(text)
+        if isinstance(parsed, list):
+            return rough(of_json(parsed))
         return json.dumps(parsed, sort_keys=True) if parsed is not None else text
     return text
 
@@ -274,6 +285,8 @@ _PURE: Final = {
     "interval": re.compile(r"[^']*"),
     "json": re.compile(r".*", re.DOTALL),
     "jsonb": re.compile(r".*", re.DOTALL),
+    "text": re.compile(r".*", re.DOTALL),
+    "varchar": re.compile(r".*", re.DOTALL),
 }
 """Casts that drivers write around a literal of that very form, which they leave as it is."""
 
@@ -292,8 +305,11 @@ def _same_cast(claimed: Value, recorded: Value) -> bool:
     cast = _ALIASES.get(cast, cast)
     if recorded.bound and recorded.type in (None, cast):
         return True
-    held = recorded.value if other else claimed.value
+    side = recorded if other else claimed
+    if isinstance(side.value, list):
+        return all(
+            each.value is None or each.type == "string" or "." not in str(each.value) for each in side.value
+        )
     pure = _PURE.get(cast)
-    if isinstance(held, list) or cast.endswith("[]"):
-        return True
-    return bool(pure and isinstance(held, str) and pure.fullmatch(held))
+    literal = isinstance(side.value, str) and side.type not in ("number", "bool")
+    return cast.endswith("[]") or bool(pure and literal and pure.fullmatch(side.value))
