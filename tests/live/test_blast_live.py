@@ -1,5 +1,5 @@
-"""The blast radius against what the database itself counted: triggers log how many rows each statement changed,
-in the same transaction, so that the log holds what was committed and nothing else."""
+"""The blast radius against what the database itself counted: triggers log how many rows each statement
+changed, in the same transaction, so that the log holds what was committed and nothing else."""
 
 import contextlib
 import itertools

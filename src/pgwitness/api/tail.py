@@ -114,7 +114,7 @@ async def _lines(request: Request, services: Services, reader: Reader, tail: Tai
     while not getattr(request.app.state, "stopping", False):
         events = await run_in_threadpool(tail.poll)
         if not events and time.monotonic() - marked < MARK_SECONDS:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(0 if tail.more else LOOK_SECONDS)
             continue
         if not await run_in_threadpool(_still_may, services, reader):
             return

@@ -35,6 +35,7 @@ from pgwitness.statements.model import Statement
 
 PAGE = 500
 """Events of one answer."""
+PATIENCE = 1.0
 WATCHED = 10_000
 """Open transactions whose end is waited for; of more, the oldest are forgotten."""
 IN_CURSOR = 500
@@ -106,6 +107,8 @@ class Tail:
         """Settled transactions, of which statements are told now that their outcome is known."""
         self._history: Iterator[Statement] | None = None
         self._at = _Cursor("", 0, 0, [])
+        self.more = True
+        """There may be more already."""
         self.forgotten = 0
         """Transactions whose end will not be told."""
         if filters.session is not None:
@@ -134,9 +137,15 @@ class Tail:
         return self._at.position
 
     def poll(self) -> list[Event]:
-        """What is new, at most some ``PAGE`` of it; [] if nothing is."""
-        if self._history is not None:
-            return self._tell_history()
+        """What is new, at most some ``PAGE`` of it. [] if nothing is, or if one had to look for ``PATIENCE``
+        seconds and is not through."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            events = self._tell_history() if self._history is not None else self._look()
+            if events or not self.more or time.monotonic() > until:
+                return events
+
+    def _look(self) -> list[Event]:
         with self._index.connection() as connection:
             if connection is None:
                 return []
@@ -144,9 +153,10 @@ class Tail:
                 return self._tell_due(connection)
             number, position = self._where(connection)
             if (number, position) == (self._at.number, self._at.position):
+                self.more = False
                 return []
-            events, more = self._fresh(connection, number, position)
-            return events if more else events + self._settled(connection)
+            events = self._fresh(connection, number, position)
+            return events if self.more else events + self._settled(connection)
 
     def _begin(self) -> None:
         with self._index.connection() as connection:
@@ -180,20 +190,22 @@ class Tail:
             if len(events) >= PAGE:
                 return events
         self._history = None
+        self.more = True
         return events
 
-    def _fresh(self, connection: Connection, last: int, position: int) -> tuple[list[Event], bool]:
-        """Statements with new numbers, and whether there are more of them."""
+    def _fresh(self, connection: Connection, last: int, position: int) -> list[Event]:
+        """Statements with new numbers."""
         query = _select(connection, self._live).where(_STATEMENT.number > self._at.number)
         rows = connection.execute(query.order_by(_STATEMENT.number).limit(PAGE)).all()
         events: list[Event] = []
         for row in rows:
             self._tell(events, _statement(row), row.session)
-        if len(rows) == PAGE:
+        self.more = len(rows) == PAGE
+        if self.more:
             self._at.number = rows[-1].number
-            return events, True
-        self._at.number, self._at.position = last, position
-        return events, False
+        else:
+            self._at.number, self._at.position = last, position
+        return events
 
     def _tell(self, events: list[Event], statement: Statement, session: int | None) -> None:
         transaction = statement.transaction
@@ -249,6 +261,7 @@ class Tail:
                 self._watches[watch.session, watch.transaction] = watch._replace(first=first)
             elif self._filters.outcome == outcome:
                 self._due.append(watch)
+                self.more = True
             elif self._filters.outcome in (None, "open"):
                 events.append(
                     {
@@ -269,6 +282,7 @@ class Tail:
         watch = self._due.popleft()
         query = _select(connection, self._filters).where(*_of(watch)).order_by(_STATEMENT.seq)
         rows = connection.execute(query.limit(PAGE)).all()
+        self.more = True
         if len(rows) == PAGE:
             self._due.appendleft(watch._replace(first=rows[-1].seq + 1))
         told = (_statement(row) for row in rows)
