@@ -102,6 +102,7 @@ API = {
     "GET /events": "oversee",
     "GET /record": "oversee",
     "GET /index": "read",
+    "POST /readings": "read",
     "GET /sinks": "oversee",
     "POST /sinks/{name}/test": "administer",
     "GET /verify": "review",

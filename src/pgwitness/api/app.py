@@ -19,6 +19,7 @@ from pgwitness.api import (
     connectors,
     keeping,
     metrics,
+    readings,
     reenact,
     review,
     sinks,
@@ -75,6 +76,7 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     app.include_router(review.router, prefix=PREFIX, tags=["review"])
     app.include_router(blast.router, prefix=PREFIX, tags=["review"])
     app.include_router(claims.router, prefix=PREFIX, tags=["review"])
+    app.include_router(readings.router, prefix=PREFIX, tags=["review"])
     app.include_router(sinks.router, prefix=PREFIX, tags=["sinks"])
     app.include_router(verify.router, prefix=PREFIX, tags=["verification"])
     app.include_router(watch.router, prefix=PREFIX, tags=["watch"])

@@ -33,6 +33,7 @@ COMMANDS = {
     "reenact": "reenact",
     "undo": "undo",
     "verify": "verify",
+    "mcp": "mcp",
     "bundle": "bundle",
     "retention": "retention",
     "events": "events",

@@ -1,0 +1,1 @@
+"""The record for an investigating assistant: read-only tools over the API, by the Model Context Protocol."""
