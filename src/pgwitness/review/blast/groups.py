@@ -111,27 +111,24 @@ def groups(connection: Connection, piece: Piece) -> Iterator[Group]:
         .subquery()
     )
     query = select(gathered, _TEXT.sql).join(tables.texts, _TEXT.number == gathered.c.text)
-    for row in connection.execute(query):
-        yield Group(
-            row.connection,
-            row.database,
-            row.command,
-            row.status,
-            row.outcome,
-            row.text,
-            row.sql,
-            tuple(msgspec.json.decode(row.names)),
-            row.tag,
-            bool(row.ended),
-            row.protocol,
-            row.copied,
-            row.statements,
-            row.rows,
-            row.first,
-            row.last,
-            row.example,
-            int(row.truncated or 0),
-        )
+    for (
+        *whose,
+        names,
+        tag,
+        ended,
+        protocol,
+        copied,
+        statements,
+        rows,
+        first,
+        last,
+        example,
+        cut,
+        sql,
+    ) in connection.execute(query):
+        named = tuple(msgspec.json.decode(names))
+        counts = (statements, rows, first, last, example, int(cut or 0))
+        yield Group(*whose, sql, named, tag, bool(ended), protocol, copied, *counts)
 
 
 def behind(connection: Connection, numbers: Sequence[int]) -> dict[int, Behind]:

@@ -243,6 +243,8 @@ def named(relation: Relation, tables: Sequence[str], found: Touches) -> str:
     if schema:
         return f"{quote_name(schema)}.{quote_name(name)}"
     candidates = [table for table in tables if table.endswith(f".{quote_name(name)}")]
+    if len(candidates) == 1:
+        return candidates[0]
     explicit = {f"{quote_name(one)}.{quote_name(other)}" for one, other in _all(found) if one}
     return next(
         (each for each in candidates if each not in explicit), next(iter(candidates), quote_name(name))
