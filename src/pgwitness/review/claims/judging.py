@@ -104,8 +104,9 @@ def _of_outcome(claim: Claimed, record: Recorded) -> Iterator[Difference]:
     unmoved = record.form.template.reads or record.form.template.own
     if claim.outcome is None or unmoved or became != "ok" or claim.outcome == outcome:
         return
-    reason = f" ({statement.transaction.reason})" if statement.transaction.reason else ""
-    yield Difference("outcome", "outcome", _words(claim.outcome), _words(outcome) + reason)
+    reason = statement.transaction.reason
+    why = f" ({reason})" if reason and reason != _words(outcome) else ""
+    yield Difference("outcome", "outcome", _words(claim.outcome), _words(outcome) + why)
 
 
 def _words(outcome: str) -> str:
