@@ -2,8 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -19,6 +18,7 @@ from support.gateway import Gateway
 from support.servers import Server
 
 _numbers = itertools.count(1)
+MOST = 60
 SCHEMA = (
     "CREATE TABLE orders (id int PRIMARY KEY, region text, status text, cents int, noted timestamptz)",
     "INSERT INTO orders SELECT n, CASE WHEN n % 3 = 0 THEN 'east' ELSE 'west' END, 'paid', n * 10 "
@@ -37,14 +37,18 @@ class Pair:
     server: Server
     name: str
     dsn: str
-    made: list[str] = field(default_factory=list)
 
     @property
     def copy(self) -> str:
         return self.server.dsn(f"{self.name}_copy", user="app")
 
+    @property
+    def connection(self) -> str:
+        """The registered connection."""
+        return f"pairs{self.server.version}"
+
     def connect(self, **options: Any) -> psycopg.Connection[Any]:
-        return psycopg.connect(self.dsn, autocommit=True, **options)
+        return psycopg.connect(self.dsn, **{"autocommit": True, **options})
 
     def on_copy(self, *statements: str) -> list[tuple[object, ...]]:
         return self.server.sql(*statements, database=f"{self.name}_copy")
@@ -55,12 +59,16 @@ class Pair:
 
     def session(self, count: int = 1) -> str:
         """The id of the newest session that has ended, once there are so many."""
+
+        def mine(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [one for one in listed if one["database"] == self.name]
+
         found = self.gateway.sessions(
             "--connection",
-            self.name,
-            wait_for=lambda all: len(all) >= count and all[0]["ended_at"] is not None,
+            self.connection,
+            wait_for=lambda all: len(mine(all)) >= count and mine(all)[0]["ended_at"] is not None,
         )
-        return str(found[0]["session"])
+        return str(mine(found)[0]["session"])
 
     def spool(self, session: str | None = None) -> Spool:
         reader = IndexReader(self.gateway.state)
@@ -79,21 +87,30 @@ class Pair:
             target.close()
 
 
+@pytest.fixture(scope="session")
+def pairs(shared_gateway: Gateway, server15: Server, server18: Server) -> Gateway:
+    """One connection to each server, for the databases of all pairs: commands take their time."""
+    names = ",".join(f"pair_{number}" for number in range(1, MOST + 1))
+    for server in (server15, server18):
+        shared_gateway.add_connection(f"pairs{server.version}", server, "--also-databases", names)
+        server.sql("CREATE DATABASE pair_template OWNER app")
+        with psycopg.connect(server.dsn("pair_template", user="app"), autocommit=True) as connection:
+            for statement in SCHEMA:
+                connection.execute(statement)
+    shared_gateway.add_identity("pairs", "pairs15", "pairs18")
+    return shared_gateway
+
+
 @pytest.fixture
-def make_pair(shared_gateway: Gateway, server15: Server, server18: Server) -> Iterator[Callable[..., Pair]]:
+def make_pair(pairs: Gateway, server15: Server, server18: Server) -> Iterator[Callable[..., Pair]]:
     made: list[Pair] = []
 
     def make(version: int = 18) -> Pair:
         server = server18 if version == 18 else server15
         name = f"pair_{next(_numbers)}"
         for each in (name, f"{name}_copy"):
-            server.sql(f"CREATE DATABASE {each} OWNER app")
-            with psycopg.connect(server.dsn(each, user="app"), autocommit=True) as connection:
-                for statement in SCHEMA:
-                    connection.execute(statement)
-        shared_gateway.add_connection(name, server, database=name)
-        shared_gateway.add_identity(f"agent-{name}", name)
-        made.append(Pair(shared_gateway, server, name, shared_gateway.dsn(f"agent-{name}", name)))
+            server.sql(f"CREATE DATABASE {each} TEMPLATE pair_template OWNER app")
+        made.append(Pair(pairs, server, name, pairs.dsn("pairs", f"pairs{version}/{name}")))
         return made[-1]
 
     yield make
@@ -106,8 +123,3 @@ def make_pair(shared_gateway: Gateway, server15: Server, server18: Server) -> It
 def pair(make_pair: Callable[..., Pair]) -> Pair:
     """On PostgreSQL 18."""
     return make_pair(18)
-
-
-@pytest.fixture
-def tape(shared_gateway: Gateway) -> Path:
-    return shared_gateway.state / "tape"

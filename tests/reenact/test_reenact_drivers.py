@@ -1,12 +1,17 @@
 """What drivers did, again on a fresh copy: no divergence. On a changed copy: the first one, by name."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
+from decimal import Decimal
 
+import asyncpg
+import pg8000.dbapi
 import psycopg
 import pytest
 
 from reenact.conftest import Pair
+from support.raw import RawClient, function_call, message, query
 
 
 def _work(pair: Pair) -> None:
@@ -103,3 +108,88 @@ def test_onto_a_changed_copy(pair: Pair) -> None:
     assert difference.what == "row 3"
     assert "cents=30," in str(difference.recorded) and "cents=5000," in str(difference.here)
     assert report.state.committed == 2 and "Stopped behind statement 2" in report.state.text
+
+
+async def _asyncpg(pair: Pair) -> None:
+    connection = await asyncpg.connect(pair.dsn.replace("?sslmode=disable", ""), ssl=False)
+    add = await connection.prepare("SELECT $1::int + $2::int")
+    assert [await add.fetchval(1, 2), await add.fetchval(3, 4)] == [3, 7]
+    rows = [(n, "north", str(n), n, None) for n in range(5000, 5050)]
+    await connection.executemany("INSERT INTO orders VALUES ($1, $2, $3, $4, $5)", rows)
+    await connection.copy_records_to_table(
+        "orders", records=[(n, None, "x", 1, None) for n in range(6000, 6100)]
+    )
+    async with connection.transaction():
+        async for _ in connection.cursor("SELECT * FROM orders WHERE cents > $1 ORDER BY id", 90, prefetch=7):
+            pass
+    with contextlib.suppress(asyncpg.UniqueViolationError):
+        await connection.executemany("INSERT INTO orders (id) VALUES ($1)", [(7000,), (7001,), (7000,)])
+    await connection.fetchrow(
+        "SELECT $1::numeric, $2::text[], $3::timestamptz", Decimal("1.5"), ["a", None], None
+    )
+    await connection.execute("UPDATE notes SET body = 'none'; DELETE FROM orders WHERE id = 5000")
+    with contextlib.suppress(asyncio.TimeoutError):
+        await connection.fetchval("UPDATE orders SET cents = 0 RETURNING pg_sleep(30)", timeout=0.5)
+    assert await connection.fetchval("SELECT count(*) FROM orders WHERE cents = 0") == 0
+    await connection.close()
+
+
+def _pg8000(pair: Pair) -> None:
+    connection = pg8000.dbapi.connect(
+        user="pairs",
+        password=pair.gateway.tokens["pairs"],
+        host="127.0.0.1",
+        port=pair.gateway.port,
+        database=f"{pair.connection}/{pair.name}",
+    )
+    cursor = connection.cursor()
+    cursor.execute("INSERT INTO notes (body) VALUES (%s)", ("",))
+    cursor.execute("INSERT INTO notes (body) VALUES (%s)", (None,))
+    connection.commit()
+    cursor.execute("DELETE FROM notes")
+    connection.rollback()
+    with contextlib.suppress(pg8000.dbapi.DatabaseError):
+        cursor.execute("SELECT nothing")
+    connection.rollback()
+    connection.close()
+
+
+async def test_asyncpg_and_its_cancelled_statement(pair: Pair) -> None:
+    await _asyncpg(pair)
+    report = await asyncio.to_thread(pair.reenact)
+    assert (report.first, report.ended) == (None, "end")
+    assert [one.sqlstate for one in report.stood_in] == ["57014"], "not run again: it would have its way"
+    original, copy = pair.rows("SELECT id, region, status, cents FROM orders ORDER BY id")
+    assert original == copy and len(copy) == 449
+
+
+def test_pg8000(pair: Pair) -> None:
+    _pg8000(pair)
+    report = pair.reenact()
+    assert (report.first, report.ended) == (None, "end")
+    assert len(pair.on_copy("SELECT * FROM notes")) == 2
+
+
+def test_function_calls_of_the_protocol(pair: Pair) -> None:
+    """lo_create and loread, as libpq's large objects use them, and one that fails."""
+    with RawClient(pair.gateway.port) as client:
+        client.login("pairs", pair.gateway.tokens["pairs"], f"{pair.connection}/{pair.name}")
+        number = (777_000).to_bytes(4)
+        client.send(function_call(715, number))  # lo_create(777000)
+        client.until()
+        client.send(query("BEGIN"))
+        client.until()
+        client.send(function_call(952, number, (0x20000).to_bytes(4)))  # lo_open for writing
+        client.until()
+        client.send(function_call(955, (0).to_bytes(4), b"large"))  # lowrite
+        client.until()
+        client.send(query("COMMIT"))
+        client.until()
+        client.send(function_call(715, number))
+        client.until()
+        client.send(message("X"))
+        assert client.closed()
+    report = pair.reenact()
+    assert (report.first, report.ended, report.run) == (None, "end", 6)
+    pair.on_copy("SELECT 1")
+    assert pair.on_copy("SELECT lo_get(777000)") == [(b"large",)]

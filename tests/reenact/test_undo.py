@@ -62,8 +62,8 @@ def writes(draw: st.DrawFn) -> str:
         beside = "refunds AS r LEFT JOIN notes AS n ON n.id = r.order_id"
         joined = f"r.order_id = {called}.id AND n.id IS NULL"
     elif form == 3:
-        head = "WITH some AS (SELECT order_id FROM refunds WHERE cents > 10) "
-        beside, joined = "some", f"some.order_id = {called}.id"
+        head = "WITH large AS (SELECT order_id FROM refunds WHERE cents > 10) "
+        beside, joined = "large", f"large.order_id = {called}.id"
     elif form == 4:
         head = "WITH orders AS (SELECT 5 AS five) "
         beside, joined = "orders AS w", f"{called}.id > w.five"
@@ -75,7 +75,12 @@ def writes(draw: st.DrawFn) -> str:
     if draw(st.booleans()):
         using = f" USING {beside}" if beside else ""
         return f"{head}DELETE FROM {only}{name}{alias}{using}{where}{returning}"
-    changes = ("status = 'void'", "cents = cents + 1", "(region, cents) = (SELECT 'x', 7)", "id = -id")
+    changes = (
+        "status = 'void'",
+        f"cents = {called}.cents + 1",
+        "(region, cents) = (SELECT 'x', 7)",
+        f"id = -{called}.id",
+    )
     change = draw(st.sampled_from(changes))
     source = f" FROM {beside}" if beside else ""
     return f"{head}UPDATE {only}{name}{alias} SET {change}{source}{where}{returning}"
@@ -100,14 +105,18 @@ def test_the_select_finds_what_the_statement_touches(table: psycopg.Connection[A
     @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(writes())
     def check(sql: str) -> None:
+        table.rollback()
+        try:
+            plain = table.execute(sql.encode())
+        except psycopg.errors.AmbiguousColumn:
+            return
+        touched_by_itself = plain.rowcount
+        table.rollback()
         write = touching.understand(sql)
         found = table.execute(touching.select(write, "public", ["id"]).encode()).fetchall()
         touched = table.execute(touching.change(write, "public").encode()).fetchall()
-        table.rollback()
         assert sorted(row[:2] for row in found) == sorted(row[:2] for row in touched)
-        plain = table.execute(sql.encode())
-        assert plain.rowcount == len(found)
-        table.rollback()
+        assert touched_by_itself == len(found)
         seen[write.command] += bool(found)
 
     with table:
