@@ -99,6 +99,7 @@ def rules(services: ServicesHere) -> list[RuleView]:
 
 @router.put("/retention/{connection}", dependencies=[May.administer])
 def set_rule(connection: str, rule: Keep, services: ServicesHere, actor: Actor) -> list[RuleView]:
+    """How long sessions through this connection are kept."""
     keeping = services.catalog.keeping
     if rule.keep == DEFAULT:
         keeping.drop_rule(connection, actor=actor)
