@@ -39,6 +39,12 @@ class Running:
     in_all: int = 0
 
 
+def command(state: Path, session: str | None) -> list[str]:
+    """Of the process that verifies."""
+    program = [sys.executable, "-m", "pgwitness.review.verification", "--state", str(state)]
+    return program if session is None else [*program, "--session", session]
+
+
 class Verifications:
     """Of one state directory. Safe between threads."""
 
@@ -52,9 +58,6 @@ class Verifications:
     def start(self, session: str | None, *, asked_by: str) -> Running:
         """Verify the whole record, or the session of this full id. Raises ConflictError while another runs,
         UnavailableError."""
-        command = [sys.executable, "-m", "pgwitness.review.verification", "--state", str(self._state)]
-        if session is not None:
-            command += ["--session", session]
         with self._lock:
             if self._running is not None:
                 what = f"session {self._running.session}" if self._running.session else "the whole record"
@@ -64,7 +67,11 @@ class Verifications:
                 )
             try:
                 self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+                    command(self._state, session),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    encoding="utf-8",
                 )
             except OSError as error:
                 raise UnavailableError(f"the verification does not start: {error.strerror}") from None
