@@ -82,6 +82,8 @@ def claims(
 ) -> None:
     session, path = _named(target, file, run)
     content = _read(path)
+    if not content.strip():
+        raise InvalidError(f"{path} is empty")
     question = {"session": session, "run": run, "format": of, "field": field}
     with listed(state, config) as api:
         lines = api.upload("/claims", content, strict=strict, without_values=without_values, **question)
@@ -116,12 +118,13 @@ def _read(path: str) -> bytes:
     from pgwitness.review.claims.reading import MAX_BYTES
 
     try:
-        if path == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with Path(path).open("rb") as opened:
-            return opened.read(MAX_BYTES + 1)
+        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise InvalidError(f"{path} is longer than {MAX_BYTES >> 20} MiB", hint="compare it in parts")
+    return content
 
 
 def _jsonl(summary: dict[str, Any], lines: Iterator[bytes]) -> None:

@@ -209,3 +209,23 @@ def test_no_such_run(tmp_path: Path) -> None:
         with pytest.raises(NotFoundError):
             compare(reader, filters, testimony)
     reader.close()
+
+
+def test_other_sessions_of_the_agent_are_told(tmp_path: Path) -> None:
+    """Who opens a second session without its run is not compared, and not passed over."""
+    one = talk("DELETE FROM a").ended()
+    two = tapes.dialogue(2, claims={}).run("DELETE FROM b", "DELETE 1").ended()
+    with tapes.Recording(tmp_path, [one, two]) as recording:
+        recording.put_all([0, 1, 1, 1])
+    reader = tapes.index(tmp_path)
+    summary, _ = compare(reader, Filters(run="run-81"), read_testimony(b'{"sql": "DELETE FROM a"}'))
+    reader.close()
+    assert summary.verdict == "matches"
+    assert summary.notes[0].startswith("not compared: 1 other session of billing-agent")
+
+
+def test_rows_that_are_said_to_be_cut(against: Compare) -> None:
+    made = tapes.dialogue(1).run("SELECT id FROM a", "SELECT 40").run("UPDATE a SET b = 1", "UPDATE 40")
+    cut = {"rowcount": 10, "truncated": True}
+    select, update = {"sql": "SELECT id FROM a", **cut}, {"sql": "UPDATE a SET b = 1", **cut}
+    assert against([made.ended()], [select, update])[1] == ["rows statement 2: rows: 10 / 40"]

@@ -56,7 +56,7 @@ def compare(
     pairing = pair_up(left, right)
     findings = _Judge(left, right, pairing, rules).findings()
     incomplete = shortcomings(index, sessions, statements)
-    notes = [f"{each.place}: {each.problem}" for each in beside]
+    notes = [*_meanwhile(index, filters, sessions), *(f"{each.place}: {each.problem}" for each in beside)]
     if testimony.others:
         notes.append(f"{testimony.others:,} calls or spans without SQL were passed over")
     summary = Summary(
@@ -104,6 +104,20 @@ def _sessions(index: IndexReader, filters: Filters) -> list[Session]:
             f"no session of run {filters.run!r} is on record", hint="pgwitness session list shows runs"
         )
     return page.items
+
+
+def _meanwhile(index: IndexReader, filters: Filters, sessions: Sequence[Session]) -> Iterator[str]:
+    """Sessions of the same identities that nobody asked to compare: what is not claimed may be there."""
+    compared = {session.session for session in sessions}
+    since = datetime.fromisoformat(min(session.started_at for session in sessions))
+    until = datetime.fromisoformat(max(session.ended_at or session.last_activity for session in sessions))
+    for identity in sorted({session.identity for session in sessions if session.identity}):
+        asked = Filters(identity=identity, since=since, until=until, scope=filters.scope)
+        page = index.sessions(asked, limit=MAX_SESSIONS)
+        others = sum(session.session not in compared for session in page.items)
+        if others:
+            these = f"{others:,} other session{'s' if others > 1 else ''}"
+            yield f"not compared: {these} of {identity} in the same time (pgwitness session list)"
 
 
 def _statements(index: IndexReader, filters: Filters) -> list[Statement]:

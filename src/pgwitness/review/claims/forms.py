@@ -108,7 +108,7 @@ _shapes: dict[int, tuple[Template, bytes]] = {}
 
 
 def _digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
 
 
 def _template(sql: str) -> Template:
