@@ -16,6 +16,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parent.parent / "web" / "axe" / "axe.min.js"
 PHONE, LAPTOP = 390, 1280
 HEIGHT = 844
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
 
 def require_chromium() -> None:
@@ -90,12 +91,13 @@ class Visit:
         )
         return found
 
-    def barriers(self) -> list[str]:
-        """What keeps people with assistive technology out, as axe-core finds it (WCAG 2.2 A and AA)."""
+    def barriers(self, *only: str) -> list[str]:
+        """What keeps people with assistive technology out, as axe-core finds it: by these rules of its, or by
+        all for WCAG 2.2 A and AA."""
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate(
-            """() => axe.run(document, {resultTypes: ["violations"],
-                 runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})"""
+            """(only) => axe.run(document, {resultTypes: ["violations"], runOnly: only})""",
+            list(only or RULES),
         )
         return [
             f"{one['id']}: {one['help']}: " + json.dumps([node["html"][:160] for node in one["nodes"][:3]])

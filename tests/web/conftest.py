@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from support.browsing import CHROMIUM, Visit, require_chromium
 from support.gateway import Gateway
-from support.servers import Server
+from support.servers import PASSWORD, Server
 
 ROWS = 40_000
 
@@ -51,20 +52,31 @@ def site(server18: Server) -> Iterator[Site]:
     with tempfile.TemporaryDirectory(prefix="pgw-state-", ignore_cleanup_errors=True) as directory:
         gateway = Gateway(Path(directory)).start()
         try:
-            gateway.add_connection("shop", server18)
-            for name in ("billing-agent", "reporting-agent"):
-                gateway.add_identity(name, "shop")
             site = Site(gateway)
-            gateway.run("identity", "add", "jane", "--kind", "human")
-            for role in ("admin", "operator", "auditor"):
-                site.tokens[role] = gateway.issue("jane", "--role", role)
-            client = gateway.tokens["billing-agent"]
-            site.tokens["own"] = gateway.issue("billing-agent", "--role", "own")
-            gateway.tokens["billing-agent"] = client
+            _register(site, server18)
             with _recorded(site):
                 yield site
         finally:
             gateway.stop()
+
+
+def _register(site: Site, server: Server) -> None:
+    """By the API that the commands use, as starting a command takes a second."""
+    transport = httpx.HTTPTransport(uds=str(site.gateway.state / "admin.sock"))
+    with httpx.Client(transport=transport, base_url="http://pgwitness/api/v1", timeout=60) as api:
+
+        def post(path: str, **body: Any) -> Any:
+            return api.post(path, json=body).raise_for_status().json()
+
+        address = {"host": "127.0.0.1", "port": str(server.port), "database": "shop", "user": "app"}
+        post("/connections", name="shop", sslmode="disable", password=PASSWORD, **address)
+        for name in ("billing-agent", "reporting-agent"):
+            post("/identities", name=name, connections=["shop"])
+            site.gateway.tokens[name] = post("/tokens", identity=name)["token"]
+        post("/identities", name="jane", kind="human")
+        for role in ("admin", "operator", "auditor"):
+            site.tokens[role] = post("/tokens", identity="jane", role=role)["token"]
+        site.tokens["own"] = post("/tokens", identity="billing-agent", role="own")["token"]
 
 
 @contextlib.contextmanager

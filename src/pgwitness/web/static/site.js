@@ -126,20 +126,18 @@
   const stale = document.createElement("p");
   stale.className = "stale";
   stale.setAttribute("role", "alert");
-  const lost = (event) => {
-    if (event.detail.elt.hasAttribute("data-live") && !stale.isConnected) {
-      stale.textContent = "No answer from the gateway: what you see is not live.";
+  stale.textContent = "No answer from the gateway: what you see is not live.";
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (!event.detail.elt.hasAttribute("data-live")) {
+      return;
+    }
+    if (event.detail.successful) {
+      stale.remove();
+    } else if (!stale.isConnected) {
       document.getElementById("content").prepend(stale);
     }
-  };
-  document.addEventListener("htmx:sendError", lost);
-  document.addEventListener("htmx:timeout", lost);
-  document.addEventListener("htmx:responseError", lost);
-  document.addEventListener("htmx:afterOnLoad", (event) => {
-    if (event.detail.elt.hasAttribute("data-live")) {
-      stale.remove();
-    }
   });
+
   // Nothing is asked for a page that nobody sees, nor renewed under somebody's fingers.
   document.addEventListener("htmx:beforeRequest", (event) => {
     const part = event.detail.elt;
