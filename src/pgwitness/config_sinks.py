@@ -148,7 +148,9 @@ class SyslogSink(_Sink):
 
     kind: Literal["syslog"]
     host: Annotated[str, Field(min_length=1, description="The receiver.")]
-    port: Annotated[int, Field(ge=1, le=65535, description="Its port; 6514 is usual for tls.")] = 514
+    port: Annotated[
+        int | None, Field(ge=1, le=65535, description="Its port. Unset: 6514 for tls, 514 for the others.")
+    ] = None
     transport: Annotated[
         Literal["udp", "tcp", "tls"], Field(description="How: tcp and tls count octets (RFC 6587, RFC 5425).")
     ] = "tls"
@@ -166,6 +168,10 @@ class SyslogSink(_Sink):
     ca_file: Annotated[
         LocalPath | None, Field(description="PEM file of the authority to trust. Unset: the usual ones.")
     ] = None
+
+    @property
+    def usual_port(self) -> int:
+        return self.port or (6514 if self.transport == "tls" else 514)
 
 
 AnySink = FileSink | WebhookSink | OtlpSink | SyslogSink

@@ -167,17 +167,41 @@ def _section(model: type[BaseModel], prefix: str) -> Iterator[str]:
     from pydantic import BaseModel
 
     rows = ["| setting | variable | default | meaning |", "|---|---|---|---|"]
-    inner: list[tuple[str, type[BaseModel]]] = []
+    inner: list[tuple[str, str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
         if isinstance(field.default, BaseModel):
-            inner.append((name, type(field.default)))
+            inner.append((name, name, type(field.default)))
             continue
+        kinds = _tables(field.annotation)
+        inner += [(f"{name}.NAME, kind {kind}", f"{name}.NAME", table) for kind, table in kinds]
+        if kinds:
+            continue
+        if field.is_required() and name == "kind":
+            continue  # it is in the title
         full = f"{prefix}{name}"
         variable = "PGWITNESS_" + full.upper().replace(".", "__")
         default = "" if field.default is None else f"`{field.default}`"
+        if field.is_required():
+            default = "required"
         rows.append(f"| `{full}` | `{variable}` | {default} | {_cell(field.description)} |")
     yield "\n".join(rows)
-    for name, section in inner:
-        yield f"## {name}"
+    for title, name, section in inner:
+        yield f"## {title}"
         yield inspect.cleandoc(section.__doc__ or "")
         yield from _section(section, f"{prefix}{name}.")
+
+
+def _tables(annotation: Any) -> list[tuple[str, type[BaseModel]]]:
+    """Where a setting is any number of tables by name, told apart by ``kind``: each kind."""
+    from pydantic import BaseModel
+
+    found: list[tuple[str, type[BaseModel]]] = []
+    waiting = [annotation]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            if "kind" in one.model_fields:
+                found.append((get_args(one.model_fields["kind"].annotation)[0], one))
+        else:
+            waiting += [each for each in get_args(one) if not isinstance(each, str)]
+    return found

@@ -22,7 +22,7 @@ def mcp(state: State = None, config: Config = None) -> None:
     Needs PGWITNESS_URL and PGWITNESS_TOKEN, a token of role auditor: what the assistant reads is noted under
     its name. docs/mcp.md tells how assistants are set up.
 
-    Example: PGWITNESS_URL=http://127.0.0.1:7480 PGWITNESS_TOKEN=pgw_... pgwitness mcp
+    Example: pgwitness mcp
     """
     from pgwitness.api.client import TOKEN_VARIABLE, URL_VARIABLE, connect
 

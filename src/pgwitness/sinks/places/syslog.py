@@ -36,7 +36,7 @@ class SyslogPlace:
     rejected = 0
 
     def __init__(self, settings: SyslogSink, form: Form) -> None:
-        self.name = f"syslog {settings.transport} {settings.host}:{settings.port}"
+        self.name = f"syslog {settings.transport} {settings.host}:{settings.usual_port}"
         self._settings = settings
         self._form = form
         self._hostname = printable(socket.gethostname(), 255)
@@ -114,7 +114,7 @@ class SyslogPlace:
                 return self._socket
             self.close()
         settings = self._settings
-        address = settings.host, settings.port
+        address = settings.host, settings.usual_port
         if settings.transport == "udp":
             family, kind, protocol, _, place = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
             self._socket = socket.socket(family, kind, protocol)
