@@ -111,24 +111,12 @@ def groups(connection: Connection, piece: Piece) -> Iterator[Group]:
         .subquery()
     )
     query = select(gathered, _TEXT.sql).join(tables.texts, _TEXT.number == gathered.c.text)
-    for (
-        *whose,
-        names,
-        tag,
-        ended,
-        protocol,
-        copied,
-        statements,
-        rows,
-        first,
-        last,
-        example,
-        cut,
-        sql,
-    ) in connection.execute(query):
+    for row in connection.execute(query):
+        # By place: there are as many rows as a scope has different texts.
+        *whose, names, tag, ended, protocol, copied, statements, rows, first, last, example, cut, sql = row
         named = tuple(msgspec.json.decode(names))
-        counts = (statements, rows, first, last, example, int(cut or 0))
-        yield Group(*whose, sql, named, tag, bool(ended), protocol, copied, *counts)
+        sums = (statements, rows, first, last, example, int(cut or 0))
+        yield Group._make((*whose, sql, named, tag, bool(ended), protocol, copied, *sums))
 
 
 def behind(connection: Connection, numbers: Sequence[int]) -> dict[int, Behind]:
