@@ -8,10 +8,10 @@ CORE := $(shell find core/src -name '*.rs') core/Cargo.toml core/Cargo.lock
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench dev clean servers pgbouncer
+.PHONY: help demo test test-slow lint format bench screenshots dev clean servers pgbouncer
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP) ## See it work: an agent's 40,000-row mistake, and the record of it (KEEP=1 leaves it running)
 	@$(BIN)/python -m pgwitness demo $(if $(KEEP),--keep)
@@ -40,6 +40,10 @@ format: $(STAMP) ## Rewrite the sources as lint wants them
 bench: $(STAMP) pgbouncer ## The comparison table: direct, PgBouncer, pgwitness (ARGS=--quick for a short one)
 	$(BIN)/python -m bench $(ARGS)
 
+screenshots: $(STAMP) ## The pictures of the pages in docs/images, of the demo's record, in Debian's Chromium
+	@.ci/packages chromium /usr/bin/chromium required
+	$(BIN)/python docs/screenshots.py
+
 dev: $(STAMP) ## Rebuild the Rust core into the environment, now
 	$(BIN)/maturin develop --release
 
@@ -59,6 +63,7 @@ servers:
 	@.ci/packages postgresql-15 /usr/lib/postgresql/15/bin/postgres optional
 	@.ci/packages tshark /usr/bin/tshark optional
 	@.ci/packages iproute2 /sbin/ip optional
+	@.ci/packages chromium /usr/bin/chromium optional
 
 pgbouncer:
 	@.ci/packages pgbouncer /usr/sbin/pgbouncer required
