@@ -272,6 +272,17 @@ def test_a_cursor_of_somebody_else_shows_nothing_of_theirs(growing: Growing, one
     assert told(mine) == [] and told(theirs)[-1][1] == "committed"
 
 
+def test_a_page_of_long_texts_ends_early(growing: Growing, one: Dialogue) -> None:
+    tail = Tail(growing.index, Filters())
+    for number in range(9):
+        one.run(f"SELECT {number}, '{'x' * 1_000_000}'", "SELECT 1")
+    growing.step()
+    pages = []
+    while events := tail.poll():
+        pages.append([event["seq"] for event in events])
+    assert pages == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
+
+
 def test_memory_is_bounded(growing: Growing, one: Dialogue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WATCHED", 0)
     tail = Tail(growing.index, Filters())

@@ -34,13 +34,14 @@ from pgwitness.index.tape import bytes_after, first_time
 from pgwitness.statements.model import Statement
 
 PAGE = 500
-"""Events of one answer."""
+PAGE_CHARACTERS = 4_000_000
+"""Events of one answer, and the length of their texts together, about."""
 PATIENCE = 1.0
 WATCHED = 10_000
 """Open transactions whose end is waited for; of more, the oldest are forgotten."""
 IN_CURSOR = 500
 """Of them, so many newest ones are in a cursor."""
-REMEMBERED = 20_000
+REMEMBERED = 10_000
 """Statements told lately."""
 RENUMBERED = 8_000
 """So far back one looks for what is new in an index that was made anew."""
@@ -185,9 +186,11 @@ class Tail:
     def _tell_history(self) -> list[Event]:
         events: list[Event] = []
         assert self._history is not None
+        size = 0
         for statement in self._history:
             self._tell(events, statement, None)
-            if len(events) >= PAGE:
+            size += len(statement.sql)
+            if len(events) >= PAGE or size >= PAGE_CHARACTERS:
                 return events
         self._history = None
         self.more = True
@@ -196,11 +199,10 @@ class Tail:
     def _fresh(self, connection: Connection, last: int, position: int) -> list[Event]:
         """Statements with new numbers."""
         query = _select(connection, self._live).where(_STATEMENT.number > self._at.number)
-        rows = connection.execute(query.order_by(_STATEMENT.number).limit(PAGE)).all()
+        rows, self.more = _page(connection, query.order_by(_STATEMENT.number))
         events: list[Event] = []
         for row in rows:
             self._tell(events, _statement(row), row.session)
-        self.more = len(rows) == PAGE
         if self.more:
             self._at.number = rows[-1].number
         else:
@@ -281,9 +283,9 @@ class Tail:
         """A page of the statements of one settled transaction."""
         watch = self._due.popleft()
         query = _select(connection, self._filters).where(*_of(watch)).order_by(_STATEMENT.seq)
-        rows = connection.execute(query.limit(PAGE)).all()
+        rows, left = _page(connection, query)
         self.more = True
-        if len(rows) == PAGE:
+        if left:
             self._due.appendleft(watch._replace(first=rows[-1].seq + 1))
         told = (_statement(row) for row in rows)
         return [_told(each) for each in told if self._seen.new(each.session, each.seq, True)]
@@ -310,6 +312,18 @@ def _select(connection: Connection, filters: Filters) -> Select[Any]:
     wrapped = [func.coalesce(each, false()) for each in conditions if not isinstance(each, TextClause)]
     query = queries.select_statements(connection, Filters())
     return query.add_columns(_STATEMENT.number).where(*wrapped)
+
+
+def _page(connection: Connection, query: Select[Any]) -> tuple[list[Row[Any]], bool]:
+    """The first rows, and whether there may be more."""
+    rows: list[Row[Any]] = []
+    size = 0
+    for row in connection.execute(query.limit(PAGE)):
+        rows.append(row)
+        size += len(row.sql) + len(row.rest)
+        if len(rows) == PAGE or size >= PAGE_CHARACTERS:
+            return rows, True
+    return rows, False
 
 
 def _statement(row: Row[Any]) -> Statement:
