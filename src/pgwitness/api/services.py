@@ -18,6 +18,7 @@ from pgwitness.catalog.store import Catalog
 from pgwitness.config import Settings
 from pgwitness.errors import UnavailableError
 from pgwitness.identity.directory import Directory
+from pgwitness.identity.tokens import redacted
 from pgwitness.index.store import IndexReader
 
 _log = logging.getLogger(__name__)
@@ -90,8 +91,10 @@ class Services:
         """Have it on record that somebody reads a session's content, before they get it. Raises
         UnavailableError: who cannot be recorded reads nothing.
         """
+        # Somebody may have put a token where a name belongs, and this is never erased.
+        told = {name: redacted(value) if isinstance(value, str) else value for name, value in details.items()}
         try:
-            self.catalog.log(actor, READ + action, subject, **details)
+            self.catalog.log(actor, READ + action, redacted(subject), **told)
         except OSError as error:
             raise UnavailableError(
                 f"the record cannot note who reads it, so it is not shown: {error}",

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse
 from pgwitness.api.app import PREFIX as API
 from pgwitness.api.problems import problem
 from pgwitness.errors import AuthenticationFailed, InvalidError, NotFoundError, WitnessError
+from pgwitness.identity.tokens import redacted
 from pgwitness.web.assets import PREFIX as STATIC
 from pgwitness.web.headers import harden
 from pgwitness.web.rendering import is_fragment, render
@@ -57,7 +58,7 @@ def answer_with_page(request: Request, error: Exception) -> Response:
 
 
 def to_sign_in(request: Request) -> Response:
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = redacted(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
     where = SIGN_IN if back == "/" or request.method != "GET" else f"{SIGN_IN}?next={quote(back, safe='/')}"
     if is_fragment(request):
         # A part of a page that outlived its sign-in: the whole page goes.
