@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pgwitness import demo
@@ -92,7 +93,7 @@ def take_all(browser: Browser, url: str, token: str, sessions: Found) -> None:
     pages = {
         "sessions": "/sessions",
         "search": "/search?command=UPDATE&min_rows=1000",
-        "session": f"/sessions/{mistake}",
+        "session": f"/sessions/{mistake}?at={sessions['mistake']}",
         "statement": f"/sessions/{mistake}/statements/{sessions['mistake']}",
         "blast-radius": f"/blast?session={mistake}",
         "verification": "/record",
@@ -136,12 +137,9 @@ def _shoot(page: Page, name: str) -> None:
 
 
 def _shrink(path: Path) -> None:
-    """To 64 colours, if Pillow is there: half the size, and no difference to the eye."""
-    with contextlib.suppress(ImportError):
-        from PIL import Image
-
-        with Image.open(path) as picture:
-            picture.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    """To 128 colours: a third of the size, and no difference to the eye."""
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 # what others run meanwhile
