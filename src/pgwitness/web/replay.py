@@ -7,20 +7,16 @@ the session is; all else is loaded when it is looked at. Without scripts the sam
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from itertools import chain
 from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from pgwitness.api.access import May, ReaderHere
-from pgwitness.api.review import Current
+from pgwitness.api.review import Current, export_answer
 from pgwitness.api.services import Services
 from pgwitness.errors import NotFoundError
 from pgwitness.index.outline import Outline, Stop, outline, stop_after
-from pgwitness.review.export import export_session
-from pgwitness.review.text import short
 from pgwitness.web import readings, session_view
 from pgwitness.web.rendering import render
 from pgwitness.web.session_view import CHUNK, SessionView
@@ -31,7 +27,8 @@ from pgwitness.web.viewer import page_router
 SPEEDS: Final = ("1", "4", "16", "64", "max")
 BUCKETS: Final = 600
 REMEMBERED: Final = 32
-_SUFFIXES: Final = {"jsonl": "jsonl", "csv": "csv", "sql": "sql", "pcapng": "pcapng"}
+FORMATS: Final = ("jsonl", "csv", "sql", "pcapng")
+"""Of exports; the bundle has a page of its own."""
 
 router = page_router(May.read)
 At = Annotated[int | None, Query(ge=1, le=2**53)]
@@ -71,7 +68,7 @@ def replay_page(
         chunk=session_view.chunk(services, view.detail, (chosen - 1) // CHUNK) if chosen else None,
         panel=_panel(services, id, chosen),
         described=session_view.described,
-        formats=tuple(_SUFFIXES),
+        formats=FORMATS,
     )
 
 
@@ -129,17 +126,9 @@ def next_stop(
 @router.get("/sessions/{session}/export/{format}")
 def export(session: str, format: str, services: Current, reader: ReaderHere) -> Response:
     """The session as a file."""
-    id = reader.check_session(services.index, session)
-    if format not in _SUFFIXES:
+    if format not in FORMATS:
         raise NotFoundError(f"there is no export as {format!r}")
-    services.note_reading(reader.actor, "export", id, format=format)
-    pieces = export_session(services.index, services.settings.tape_directory, id, format)
-    name = f"session-{short(id)}.{_SUFFIXES[format]}"
-    return StreamingResponse(
-        _begun(pieces),
-        media_type="application/octet-stream",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    return export_answer(services, reader, session, format)
 
 
 def _outline(request: Request, view: SessionView) -> Outline:
@@ -155,12 +144,6 @@ def _outline(request: Request, view: SessionView) -> Outline:
         while len(known) > REMEMBERED:
             known.popitem(last=False)
     return found
-
-
-def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The first piece is made before the answer begins, so that an error is still a page."""
-    first = next(pieces, b"")
-    return chain([first], pieces)
 
 
 def _beginning(view: SessionView, last: int) -> int:

@@ -20,7 +20,7 @@ from pgwitness.review.contents import with_contents
 from pgwitness.statements.model import Statement
 from pgwitness.web import readings
 from pgwitness.web.rendering import is_fragment, render
-from pgwitness.web.showing import RESULT_ROWS, panel_of, results_of, row_of, rows_of
+from pgwitness.web.showing import panel_of, results_of, row_of, rows_of
 from pgwitness.web.viewer import page_router
 
 NEIGHBOURS: Final = 5
@@ -75,8 +75,14 @@ def result(session: str, seq: Seq, request: Request, services: Current, reader: 
     found = services.index.session(id)
     one = services.index.statement(id, seq)
     (with_rows,) = islice(with_contents(iter([one]), services.settings.tape_directory, found), 1)
-    template = "fragments/result.html" if is_fragment(request) else "result.html"
-    return render(request, template, one=with_rows, results=results_of(with_rows), most=RESULT_ROWS)
+    part = is_fragment(request)
+    return render(
+        request,
+        "fragments/result.html" if part else "result.html",
+        one=with_rows,
+        results=results_of(with_rows),
+        level="h3" if part else "h2",
+    )
 
 
 def _read(

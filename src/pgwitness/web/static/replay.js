@@ -191,6 +191,9 @@
       }),
     );
     scale = found.dataset.scale;
+    for (const link of found.querySelectorAll("a")) {
+      link.remove(); // for browsers without scripts
+    }
     found.setAttribute("role", "slider");
     found.tabIndex = 0;
     found.setAttribute("aria-label", "Statement");
@@ -201,8 +204,6 @@
     found.addEventListener("pointerup", letGo);
     found.addEventListener("pointercancel", letGo);
     found.addEventListener("pointerleave", () => tell(spanOf(at)));
-    found.addEventListener("click", (event) => event.preventDefault());
-    found.addEventListener("dragstart", (event) => event.preventDefault());
   };
   const spanOf = (seq) => {
     let low = 0;
