@@ -68,7 +68,6 @@ class Judge:
                     continue
                 self._windows.here.ends = datetime.now(UTC)
                 place = self._original(self._now.places.of(statement))
-                self.run += 1
                 self._now.add(place, statement)
                 self._meet(place)
             elif isinstance(event, TransactionSettled):
@@ -83,6 +82,8 @@ class Judge:
             if statement.status not in ("unfinished", "skipped"):
                 self._diverge(statement, [Difference("statement", statement.status, None)], [])
         for _, statement in sorted(self._now.waiting.items()):
+            if self._plan.committed_only and statement.protocol == "extended" and statement.status == "error":
+                continue  # of a Parse that failed then, too, and whose Execute is left out
             self._diverge(statement, [Difference("statement", None, statement.status)], [])
 
     def _is_sent(self, place: Place) -> bool:
@@ -103,8 +104,10 @@ class Judge:
         if place not in self._then.waiting or place not in self._now.waiting:
             return
         recorded, here = self._then.waiting.pop(place), self._now.waiting.pop(place)
+        self.run += 1
         self.last_seq = max(self.last_seq, recorded.seq)
-        stopped = {part: sqlstate for part, sqlstate, _ in self._plan.stand_ins.get(place[0], ())}
+        told = self._plan.stand_ins.get(place[0], ())
+        stopped = {part: sqlstate for part, sqlstate, _ in told if sqlstate}
         if place[1] in stopped:
             self.stood_in.append(StoodIn(recorded.seq, stopped[place[1]]))
             return

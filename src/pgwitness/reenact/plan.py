@@ -11,14 +11,17 @@ Most messages are sent as they were. Told here is the rest, by the message's ord
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from msgspec import Struct, field
 
 from pgwitness.errors import ConflictError, InvalidError, NotFoundError
 from pgwitness.reenact.spool import ClientMessages
+from pgwitness.statements import sql
 from pgwitness.statements.assembler import Frame, SessionAssembler
 from pgwitness.statements.model import (
     Event,
@@ -29,7 +32,7 @@ from pgwitness.statements.model import (
     StatementRecorded,
     TransactionSettled,
 )
-from pgwitness.statements.state import BIND, CLOSE, DESCRIBE, EXECUTE
+from pgwitness.statements.state import BIND, CLOSE, DESCRIBE, EXECUTE, SYNC
 from pgwitness.wire.codec import MalformedPayloadError
 from pgwitness.wire.messages import string, text
 from pgwitness.wire.splitter import MalformedMessageError
@@ -40,6 +43,8 @@ _STOPPED: Final = ("57", "53", "40001", "40P01", "55P03")
 insufficient resources, serialization failures, deadlocks, locks of others."""
 _OUTLIVES: Final = frozenset({"PREPARE", "DEALLOCATE"})
 """Commands whose effect stays when their transaction is rolled back."""
+_ENDS_CHAIN: Final = "the end of a chained transaction"
+"""In the place of a command."""
 _BEYOND: Final = ("DATABASE", "TABLESPACE", "ROLE", "USER", "GROUP", "ALTER SYSTEM")
 
 Place = tuple[int, int]
@@ -54,7 +59,7 @@ class Plan(Struct):
     until: int | None = None
     committed_only: bool = False
     stand_ins: dict[int, list[tuple[int, str, str]]] = field(default_factory=dict)
-    """Message → (which of its statements, SQLSTATE, command)."""
+    """Message → (which of its statements, SQLSTATE, command). Without SQLSTATE the command itself is sent."""
     dropped: set[int] = field(default_factory=set)
     kept: dict[int, set[int]] = field(default_factory=dict)
     """Message → those of its statements that are sent, where not all are."""
@@ -94,6 +99,8 @@ class _Planner:
         self._open: dict[int, list[tuple[Statement, Place]]] = defaultdict(list)
         """Statements of transactions whose outcome is not known yet, without what is large in them."""
         self._links = _Links()
+        self._chained: set[int] = set()
+        """Transactions that AND CHAIN began: nothing but their end ends them."""
         self._ordinal = 0
         self._beyond: dict[str, int] = {}
         self._last = 0
@@ -148,13 +155,30 @@ class _Planner:
             self._beyond.setdefault(statement.command or "", statement.seq)
         if self._committed_only:
             outcome = statement.transaction.outcome
-            small = _small(statement)
+            small = self._small(statement, place)
             if outcome == "open":
                 self._open[statement.transaction.number].append((small, place))
             else:
                 self._decide(small, place, outcome)
         elif statement.transaction.outcome == "in_doubt" and statement.status != "unfinished":
             plan.in_doubt.append(statement.seq)
+
+    def _small(self, statement: Statement, place: Place) -> Statement:
+        """As long as its transaction is open, this much of it is held."""
+        number, effect = statement.transaction.number, sql.describe(statement.sql).effect
+        ends = statement.status == "ok" and effect is not None and effect.kind in ("commit", "rollback")
+        if ends and number in self._chained and statement.tag == "ROLLBACK":
+            # Begun by the one before it, it must end here as it did, though nothing of it is sent.
+            statement.command = _ENDS_CHAIN
+            if effect is not None and effect.kind == "commit":
+                chain = "ROLLBACK AND CHAIN" if effect.flag else "ROLLBACK"
+                self.plan.stand_ins.setdefault(place[0], []).append((place[1], "", chain))
+        if ends and effect is not None and effect.flag:
+            self._chained.add(number + 1)
+        if statement.protocol == "extended" and statement.status in ("error", "cancelled"):
+            self._links.failed(statement.message)
+        statement.sql, statement.parameters, statement.result, statement.copy = "", [], None, None
+        return statement
 
     def _settled(self, event: TransactionSettled) -> None:
         if event.outcome == "in_doubt" and not self._committed_only:
@@ -177,7 +201,8 @@ class _Planner:
     def _decide(self, statement: Statement, place: Place, outcome: str) -> None:
         """With ``committed_only``: is it sent?"""
         message, part = place
-        if outcome == "committed" or (statement.command in _OUTLIVES and statement.status == "ok"):
+        outlives = statement.command in _OUTLIVES and statement.status == "ok"
+        if outcome == "committed" or outlives or statement.command == _ENDS_CHAIN:
             self.plan.kept.setdefault(message, set()).add(part)
             return
         self.plan.left_out += 1
@@ -199,8 +224,12 @@ class _Planner:
         # A message of which some statements are sent is not dropped; one of which all are is as it was.
         plan.kept = {message: parts for message, parts in plan.kept.items() if message in plan.dropped}
         plan.dropped -= plan.kept.keys()
+        for message, parts in plan.kept.items():
+            if message in plan.stand_ins:
+                plan.stand_ins[message] = [one for one in plan.stand_ins[message] if one[0] in parts]
         for message in list(plan.dropped):
             plan.dropped.update(self._links.belonging(message))
+        plan.dropped.update(self._links.skipped())
         if plan.until is not None and plan.stop is None:
             raise NotFoundError(
                 f"session {plan.header.get('session')} has no statement {plan.until}",
@@ -214,9 +243,12 @@ class _Planner:
 
 
 class _Links:
-    """Which Bind, Describe and further Execute belong to a portal's first Execute."""
+    """Which Bind, Describe and further Execute belong to a portal's first Execute, and what the server passed
+    over after an error."""
 
     def __init__(self) -> None:
+        self._syncs = array("q")
+        self._failed: list[int] = []
         self._before: dict[str, list[int]] = {}
         self._first: dict[str, int] = {}
         self._with: dict[int, list[int]] = {}
@@ -228,7 +260,9 @@ class _Links:
             return
 
     def _see(self, ordinal: int, kind: int, payload: bytes) -> None:
-        if kind == BIND:
+        if kind == SYNC:
+            self._syncs.append(ordinal)
+        elif kind == BIND:
             name = string(payload, 0)[0]
             self._before[name] = [ordinal]
             self._first.pop(name, None)
@@ -248,6 +282,16 @@ class _Links:
         elif name in self._before:
             self._before[name].append(ordinal)
 
+    def failed(self, message: int) -> None:
+        self._failed.append(message)
+
+    def skipped(self) -> Iterator[int]:
+        """From behind an error up to the next Sync: names that those messages would have made were not."""
+        for message in self._failed:
+            at = bisect_right(self._syncs, message)
+            if at < len(self._syncs):
+                yield from range(message + 1, self._syncs[at])
+
     def belonging(self, message: int) -> list[int]:
         return self._with.get(message, [])
 
@@ -260,9 +304,3 @@ def _stopped(statement: Statement) -> bool:
     """By something from outside of the session."""
     failed = statement.status in ("error", "cancelled") and statement.sqlstate
     return bool(failed) and str(statement.sqlstate).startswith(_STOPPED)
-
-
-def _small(statement: Statement) -> Statement:
-    """As long as its transaction is open, this much of it is held."""
-    statement.sql, statement.parameters, statement.result, statement.copy = "", [], None, None
-    return statement

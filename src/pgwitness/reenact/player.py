@@ -151,8 +151,8 @@ class Player:
             await self._refuse_copy(line)
         message = self._shortened(ordinal, kind, payload)
         wire = message
-        if ordinal in plan.stand_ins:
-            wire = stand_in.of(kind, message[5:], plan.stand_ins[ordinal], self._now.encoding)
+        if plan.stand_ins.get(ordinal):
+            wire = stand_in.of(kind, message[5:], self._stand_ins(ordinal), self._now.encoding)
         self._now.at_message(ordinal)
         await self._send(line, message, wire)
         copied = kind in (COPY_DONE, COPY_FAIL) and self._sink == QUERY
@@ -175,6 +175,15 @@ class Player:
             if (parts is None or at in parts) and (last is None or at < last)
         ]
         return codec.message(b"Q", ";".join(chosen).encode(encoding) + b"\0")
+
+    def _stand_ins(self, ordinal: int) -> list[tuple[int, str, str]]:
+        """By their place in what is sent of the message."""
+        parts = self._plan.kept.get(ordinal)
+        stopped = sorted(self._plan.stand_ins[ordinal])
+        if parts is None:
+            return stopped
+        ordered = sorted(parts)
+        return [(ordered.index(at), sqlstate, command) for at, sqlstate, command in stopped]
 
     async def _refuse_copy(self, line: Line) -> None:
         """A COPY that failed on record asks for data here."""

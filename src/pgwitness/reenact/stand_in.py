@@ -20,12 +20,17 @@ _ENDS: Final = frozenset({"COMMIT", "END"})
 
 
 def of(kind: int, payload: bytes, stopped: Sequence[tuple[int, str, str]], encoding: str) -> bytes:
-    """The message to send. ``stopped``: which of the message's statements, its SQLSTATE, its command."""
-    at, sqlstate, command = stopped[0]
-    instead = "ROLLBACK" if command in _ENDS else _raise(sqlstate)
+    """The message to send. ``stopped``: which of the message's statements, its SQLSTATE, its command.
+    Without SQLSTATE, the command is what stands in."""
     if kind == QUERY:
-        before = sql.split(text(payload, encoding))[:at] if at else []
-        return codec.message(b"Q", ";".join([*before, instead]).encode(encoding) + b"\0")
+        parts = sql.split(text(payload, encoding))
+        for at, sqlstate, command in stopped:
+            parts[at : at + 1] = [_instead(sqlstate, command)]
+            if sqlstate:
+                del parts[at + 1 :]
+                break
+        return codec.message(b"Q", ";".join(parts).encode(encoding) + b"\0")
+    instead = _instead(*stopped[0][1:])
     if kind == EXECUTE:
         return (
             codec.message(b"C", b"S" + _NAME)
@@ -34,6 +39,12 @@ def of(kind: int, payload: bytes, stopped: Sequence[tuple[int, str, str]], encod
             + codec.message(b"E", _NAME + pack("!I", 0))
         )
     return codec.query(instead)
+
+
+def _instead(sqlstate: str, command: str) -> str:
+    if not sqlstate:
+        return command
+    return "ROLLBACK" if command in _ENDS else _raise(sqlstate)
 
 
 def _raise(sqlstate: str) -> str:
