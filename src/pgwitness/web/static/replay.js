@@ -45,6 +45,7 @@
   };
 
   const poll = (then) => {
+    let left = state === "live" ? Infinity : 30; // an end that is not indexed yet comes within seconds
     const ask = async () => {
       try {
         if (!document.hidden) {
@@ -58,7 +59,9 @@
       } catch (error) {
         failed(error);
       }
-      setTimeout(ask, POLL);
+      if (--left > 0) {
+        setTimeout(ask, POLL);
+      }
     };
     setTimeout(ask, POLL);
   };
@@ -599,7 +602,7 @@
     for (const slot of stale) {
       await load(Number(slot.dataset.number), true);
     }
-    if (follow.checked && !playing) {
+    if (follow?.checked && !playing) {
       select(total);
     } else {
       head();
@@ -618,7 +621,7 @@
   head();
   bring(rowOf(at), true);
   follow?.addEventListener("change", () => follow.checked && go(total, { far: true }));
-  if (state === "live") {
+  if (state === "live" || state === "unfinished") {
     poll(renew);
   }
 })();
