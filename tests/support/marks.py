@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, text
 
 from pgwitness.index.blocks import SLOT_BITS, Kind, block_of, slot_of, step, term, unpack
 from pgwitness.index.location import Location
-from pgwitness.index.passages import BY_SLOT, Needle, Section, bound, folded
+from pgwitness.index.passages import BY_SLOT, GRAM_BYTES, Needle, Section, bound, folded, name_of
 from pgwitness.index.rows import Rest
 
 _SESSION_KINDS = {
@@ -94,7 +94,7 @@ def _wrong_marks(marks: dict[tuple[int, int, int], int], statements: list[Any]) 
         for kind, value in values:
             key = (block_of(row.place), int(kind), value)
             expected[key] = expected.get(key, 0) | 1 << slot_of(row.place)
-    told = {key: bits for key, bits in marks.items() if key[1] not in (Kind.TEXT, Kind.SHAPE)}
+    told = {key: bits for key, bits in marks.items() if key[1] < Kind.TEXT}
     return [
         f"mark {key}: {told.get(key, 0):b} instead of {expected.get(key, 0):b}"
         for key in told.keys() | expected.keys()
@@ -130,8 +130,10 @@ def _is_there(
 ) -> bool:
     block, slot = block_of(row.place), slot_of(row.place)
     needle = Needle(content)
-    if not needle.may_be_in(grams[block]):
-        return False
+    for run in needle.runs():
+        marked = marks.get((block, Kind.WORD, name_of(run.content)), 0) >> slot & 1
+        if not marked and not run.may_be_in(grams.get(block, bytes(GRAM_BYTES))):
+            return False
     if any(needle.slots(data, [slot]) for each in BY_SLOT for data in passages.get((block, each), [])):
         return True
     names = [name for data in passages.get((block, Section.SHARED), []) for name in needle.names(data)]

@@ -40,6 +40,8 @@ class Kind(IntEnum):
     """Of texts that several statements have (``passages.Section.SHARED``)."""
     SHAPE = 16
     """Of all other texts."""
+    WORD = 17
+    """That the statement surely has: all words of its text but rare literals, and frequent ones of values."""
 
 
 def place(block: int, slot: int) -> int:

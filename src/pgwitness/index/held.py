@@ -20,6 +20,8 @@ from pgwitness.index.passages import (
     by_slot,
     entries,
     named,
+    named_words,
+    numbers_of,
     words_of,
 )
 
@@ -57,8 +59,13 @@ class Block:
     small: dict[Section, int] = field(default_factory=dict)
     """Of its parts, those at the end that may be made one."""
     grams: bytearray = field(default_factory=lambda: bytearray(GRAM_BYTES))
-    words: set[bytes] = field(default_factory=set)
-    """Whose grams are known to be in."""
+    literals: set[bytes] = field(default_factory=set)
+    """Words that go to its grams."""
+    told: set[bytes] = field(default_factory=set)
+    """Those that went."""
+    words: list[tuple[int, bytes]] = field(default_factory=list)
+    """(name, word) that have marks now and had none."""
+    grams_changed: bool = False
     closing: bool = False
     """The next block has begun."""
     dirty: bool = False
@@ -79,6 +86,24 @@ class Block:
             self.named.add(key)
             section = _NAMED[Kind(key[0])]
             self.passages.setdefault(section, []).append(by_name(key[1], content))
+
+    def has_words(self, content: bytes, bits: int) -> None:
+        """These slots have all words of it."""
+        if len(content) > EASY:
+            self.give_up_grams()
+            return
+        for name, word in named_words(content):
+            self.has_word(name, word, bits)
+
+    def has_word(self, name: int, word: bytes, bits: int) -> None:
+        key = (Kind.WORD, name)
+        if not self.marks.get(key):
+            self.words.append((name, word))
+        self.set(key, bits)
+
+    def give_up_grams(self) -> None:
+        self.grams = bytearray(ALL_GRAMS)
+        self.grams_changed = True
 
     def add(self, section: Section, passages: list[bytes]) -> None:
         """Of the slots that are given out next."""
@@ -125,8 +150,12 @@ def write(connection: Connection, block: Block) -> None:
     """What changed since it was written last."""
     if block.changed:
         _write_marks(connection, block)
+    if block.words:
+        connection.exec_driver_sql(_ADD_WORD, block.words)
+        block.words.clear()
     if block.passages:
         _write_passages(connection, block)
+    _write_grams(connection, block)
     for section, small in block.small.items():
         if small >= PARTS or (block.closing and small > 1):
             _join(connection, block, section)
@@ -145,23 +174,19 @@ def forget(connection: Connection, block: Block, mask: int) -> None:
     written but for its marks. Nothing that was only theirs is left in its grams."""
     gone = {key for key in block.named if not block.marks.get(key)}
     block.named -= gone
-    left: list[tuple[Section, bytes]] = []
-    changed = False
+    found: set[bytes] = set()
     for section in Section:
         query = select(tables.passages.c.place, tables.passages.c.data).where(within(block.number, section))
         for part, data in connection.execute(query).all():
             kept = _without(section, data, mask, gone)
-            if section != Section.SHAPES:
-                left.append((section, kept))
+            found |= _literal_words(section, kept)
             if kept != data:
-                changed = True
                 connection.exec_driver_sql(_PUT_PASSAGES, (part, kept))
-    if changed:
-        block.words.clear()
-        block.grams = bytearray(GRAM_BYTES)
-        for section, data in left:
-            _add_grams(block, section, data)
-        connection.exec_driver_sql(_PUT_GRAMS, (block.number, bytes(block.grams)))
+    if block.grams != ALL_GRAMS:
+        block.grams, block.grams_changed = bytearray(GRAM_BYTES), True
+        block.told.clear()
+        block.literals = found
+        _write_grams(connection, block)
 
 
 def within(number: int, section: Section) -> ColumnElement[bool]:
@@ -180,6 +205,10 @@ def _without(section: Section, data: bytes, mask: int, gone: set[Key]) -> bytes:
 def _write_marks(connection: Connection, block: Block) -> None:
     marks, number = block.marks, block.number
     gone = [(number, *key) for key in block.changed if not marks[key]]
+    lost = [(value,) for _, kind, value in gone if kind == Kind.WORD]
+    if lost:
+        connection.exec_driver_sql(_DROP_WORD, lost)
+        connection.exec_driver_sql("DELETE FROM words WHERE blocks <= 0")
     there = [(number, *key, pack(marks[key])) for key in sorted(block.changed) if marks[key]]
     if there:
         connection.exec_driver_sql(_PUT_MARK, there)
@@ -197,19 +226,30 @@ def _write_passages(connection: Connection, block: Block) -> None:
         connection.exec_driver_sql(_PUT_PASSAGES, (_part(block.number, section, number), data))
         block.parts[section] = number + 1
         block.small[section] = block.small.get(section, 0) + 1
-        if section != Section.SHAPES:
-            _add_grams(block, section, data)
-    connection.exec_driver_sql(_PUT_GRAMS, (block.number, bytes(block.grams)))
     block.passages.clear()
 
 
-def _add_grams(block: Block, section: Section, data: bytes) -> None:
-    fresh = words_of(section, data) - block.words
-    if any(len(word) > EASY for word in fresh) or len(block.words) > WORDS:
-        block.grams = bytearray(ALL_GRAMS)
-    if block.grams != ALL_GRAMS:
-        block.words |= fresh
-        add_grams(block.grams, fresh)
+def _write_grams(connection: Connection, block: Block) -> None:
+    fresh = block.literals - block.told
+    if fresh and block.grams != ALL_GRAMS:
+        if len(fresh) + len(block.told) > WORDS:
+            block.give_up_grams()
+        else:
+            block.told |= fresh
+            add_grams(block.grams, fresh)
+        block.grams_changed = True
+    if block.grams_changed:
+        connection.exec_driver_sql(_PUT_GRAMS, (block.number, bytes(block.grams)))
+        block.grams_changed = False
+    block.literals = set()
+
+
+def _literal_words(section: Section, data: bytes) -> set[bytes]:
+    if section == Section.VALUES:
+        return {word for passage in entries(data)[1] for word in words_of(passage)}
+    if section == Section.TEXTS:
+        return {word for passage in entries(data)[1] for word in numbers_of(passage)}
+    return set()
 
 
 def _join(connection: Connection, block: Block, section: Section) -> None:
@@ -260,6 +300,11 @@ def _part(number: int, section: Section, part: int) -> int:
     return place(number, section * _PARTS + part)
 
 
+_ADD_WORD = """
+    INSERT INTO words (value, word, blocks) VALUES (?, ?, 1)
+    ON CONFLICT (value) DO UPDATE SET blocks = blocks + 1
+"""
+_DROP_WORD = "UPDATE words SET blocks = blocks - 1 WHERE value = ?"
 _PARTS = 1 << SLOT_BITS - 2
 _NAMED = {Kind.TEXT: Section.SHARED, Kind.SHAPE: Section.SHAPES}
 _BLOCK_COLUMNS = ("number", "first_position", "first_seq", "slots", "statements", "began", "ended")

@@ -18,12 +18,24 @@ from pgwitness.index import rows as at
 from pgwitness.index import tables
 from pgwitness.index.blocks import BLOCK_STATEMENTS, Kind, masks, place, step, term
 from pgwitness.index.held import Block, Key, forget, load, write
-from pgwitness.index.passages import EASY, Section, folded, joined, literals, name_of, shape
+from pgwitness.index.passages import (
+    EASY,
+    Section,
+    folded,
+    joined,
+    literals,
+    name_of,
+    numbers_of,
+    shape,
+    words_of,
+)
 from pgwitness.index.rows import Row
 from pgwitness.index.times import minute_of
 
 HELD = 8
 """Blocks in memory: the last one, and those that late statements go to."""
+FREQUENT = 8
+"""A literal that so many statements of a batch have gets a mark as a word."""
 KEPT = 10_000
 """Sessions, names and minutes whose meaning stays in memory."""
 
@@ -261,26 +273,38 @@ def _pass_on(block: Block, rows: list[Row], fresh: set[int]) -> None:
     """What can be searched, of rows in the order of their slots."""
     uses = Counter(row[at.TEXT] for row in rows)
     values, texts = [], []
-    named: dict[Key, int] = {}
+    worded: dict[tuple[Key, bytes], int] = {}
+    literal: dict[bytes, int] = {}
     for slot, row in enumerate(rows, block.slots):
         own, number = row[at.BOUND], row[at.TEXT]
         content = b""
         if row[at.SQL]:
-            if uses[number] == 1 and number in fresh and len(row[at.SQL]) <= EASY:
-                content = folded(row[at.SQL])
-                reduced = shape(content)
-                key: Key = (Kind.SHAPE, name_of(reduced))
+            folded_text = folded(row[at.SQL])
+            if uses[number] == 1 and number in fresh and len(folded_text) <= EASY:
+                content = folded_text
+                passage = shape(content)
+                key: Key = (Kind.SHAPE, name_of(passage))
                 own = joined(own, literals(content))
-                block.name(key, reduced)
+                block.literals |= numbers_of(content)
             else:
-                key = (Kind.TEXT, number)
-                if key not in block.named:
-                    block.name(key, folded(row[at.SQL]))
-            named[key] = named.get(key, 0) | 1 << slot
+                key, passage = (Kind.TEXT, number), folded_text
+            block.name(key, passage)
+            worded[key, passage] = worded.get((key, passage), 0) | 1 << slot
+        if own and len(own) <= EASY:
+            for word in words_of(own):
+                literal[word] = literal.get(word, 0) | 1 << slot
+        elif own:
+            block.give_up_grams()
         values.append(own)
         texts.append(content)
-    for key, bits in named.items():
+    for (key, passage), bits in worded.items():
         block.set(key, bits)
+        block.has_words(passage, bits)
+    for word, bits in literal.items():
+        if bits.bit_count() >= FREQUENT:
+            block.has_word(name_of(word), word, bits)
+        else:
+            block.literals.add(word)
     block.add(Section.VALUES, values)
     block.add(Section.TEXTS, texts)
 

@@ -7,9 +7,9 @@ literals only; so their shapes, with a hole for each literal, are kept too. What
 quote in it cannot lie across a hole's edge: it is in the shape, or within a literal that stands among the
 values, and the texts need not be read.
 
-Beside them stand the block's grams: a bit for each word in it, and for each three and each five characters in
-a row of one, by a checksum. What is looked for can only be in a block whose grams hold all of its own, and
-most blocks are passed over by that.
+Words of texts have marks. The others, rare literals, are in the block's grams: a bit for each of them, and
+for each three and each five characters in a row of one, by a checksum. So most blocks are passed over, and in
+the others only those statements are looked at that may have all words of what is looked for.
 """
 
 import re
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 from zlib import crc32
 
 from pgwitness.statements.model import Parameter
@@ -49,6 +50,7 @@ _HOLE = re.compile(rb"'[^']*'|(?<![0-9a-z_\x80-\xf4])[0-9]+(?![0-9a-z_\x80-\xf4]
 """A name with a digit in it has none: words end where they end in the text."""
 _QUOTED = re.compile(rb"'([^']+)'")
 _WORD = re.compile(rb"[0-9a-z_\x80-\xf4]+")
+_NUMBER = re.compile(rb"(?<![0-9a-z_\x80-\xf4])[0-9]+(?![0-9a-z_\x80-\xf4])")
 _ACROSS = re.compile(rb"[0-9'\0]")
 _FIRST = 4
 """Bytes of the first slot before a list by slot."""
@@ -104,17 +106,40 @@ def named(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield int(each[:_NAME], 16), each[_NAME:]
 
 
-def words_of(section: Section, data: bytes) -> set[bytes]:
-    """Of a part of a section."""
-    if section in BY_SLOT:
-        return set(_WORD.findall(data, _FIRST))
-    return set(_WORD.findall(_BEGIN.join(passage for _, passage in named(data))))
+def words_of(content: bytes) -> set[bytes]:
+    return set(_WORD.findall(content))
+
+
+def numbers_of(content: bytes) -> set[bytes]:
+    """Literals that are no quoted ones."""
+    return set(_NUMBER.findall(content))
+
+
+@lru_cache(20_000)
+def named_words(content: bytes) -> tuple[tuple[int, bytes], ...]:
+    """(name, word) of each."""
+    return tuple((name_of(word), word) for word in words_of(content))
 
 
 def add_grams(grams: bytearray, words: Iterable[bytes]) -> None:
     for word in words:
         for hashed in (_whole(word), *_pieces(word)):
             grams[hashed >> 3] |= 1 << (hashed & 7)
+
+
+class Run(NamedTuple):
+    """A word of what is looked for, and whether it begins and ends there."""
+
+    content: bytes
+    begins: bool
+    ends: bool
+
+    def hashes(self) -> list[int]:
+        whole = [_whole(self.content)] if self.begins and self.ends else []
+        return whole + _pieces(self.content)
+
+    def may_be_in(self, grams: bytes) -> bool:
+        return all(grams[hashed >> 3] & 1 << (hashed & 7) for hashed in self.hashes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +163,20 @@ class Needle:
         """It may lie across the edge of a literal."""
         return _ACROSS.search(self.content) is not None
 
-    def hashes(self) -> set[int]:
-        """Grams of every passage that has it. A word at either end may go on there."""
-        found = set()
-        for each in _WORD.finditer(self.content):
-            found.update(_pieces(each[0]))
-            if self.word or (each.start() > 0 and each.end() < len(self.content)):
-                found.add(_whole(each[0]))
-        return found
-
-    def may_be_in(self, grams: bytes) -> bool:
-        return all(grams[hashed >> 3] & 1 << (hashed & 7) for hashed in self.hashes())
+    def runs(self) -> "list[Run]":
+        """Its words, of which the first and the last may be pieces of longer ones."""
+        content = self.content
+        return [
+            Run(
+                each[0],
+                self.word or each.start() > 0,
+                self.word or each.end() < len(content),
+            )
+            for each in _WORD.finditer(content)
+        ]
 
     def slots(self, data: bytes, wanted: Sequence[int]) -> list[int]:
         """Of a list by slot: those of ``wanted`` whose passages have it."""
-        if self.content not in data:
-            return []
         first, passages = entries(data)
         last = first + len(passages)
         content = self.content

@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Connection, and_, select
 from pgwitness.index import queries, tables, times
 from pgwitness.index.blocks import STEPS, Kind, place, slot_of, slots, step, term, unpack
 from pgwitness.index.filters import Filters
-from pgwitness.index.held import within
 from pgwitness.index.marking import SESSION_KINDS
-from pgwitness.index.passages import Needle, Section
+from pgwitness.index.passages import Needle
+from pgwitness.index.sought import Sought
 
 WINDOWS = (4, 16, 64, 256)
 """Blocks looked at in one go: the first windows, and all that follow."""
@@ -66,8 +66,9 @@ class Search:
         self._session: tuple[int, int] | None = None
         """Where the session's first and last frames are."""
         self._wanted = list(self._marks(filters))
-        self._needles = [Needle.of(filters.match)] if filters.match is not None else []
-        self._needles += Needle.words(filters.words) if filters.words is not None else []
+        needles = [Needle.of(filters.match)] if filters.match is not None else []
+        needles += Needle.words(filters.words) if filters.words is not None else []
+        self._needles = [Sought(connection, needle) for needle in needles]
         self._since = times.of_datetime(filters.since) if filters.since else ""
         self._until = times.of_datetime(filters.until) if filters.until else "9999"
         self._bounds = [
@@ -79,11 +80,13 @@ class Search:
     def hits(self, *, backwards: bool = False, start: tuple[int, int] | None = None) -> Iterator[Hits]:
         """Block by block in order, from the one that holds ``start`` on; only those with any."""
         for window in self._windows(backwards, start):
-            found = self._and(window)
+            left = self._and(window)
+            for needle in self._needles:
+                left = needle.narrow(self._connection, left)
             for row in window:
-                bits = found.get(row.number, 0)
-                if bits and self._needles:
-                    bits = self._holding(row.number, bits)
+                bits = left.get(row.number, 0)
+                for needle in self._needles:
+                    bits = bits and needle.holding(self._connection, row.number, bits)
                 if bits:
                     conditions = [*self._bounds, *self._edges(row)]
                     whole = not self._wanted and not self._needles
@@ -197,46 +200,6 @@ class Search:
             if not left:
                 break
         return left
-
-    def _holding(self, block: int, bits: int) -> int:
-        """Of these slots, those whose text or values hold all that is looked for."""
-        grams = self._connection.scalar(select(tables.grams.c.bits).where(tables.grams.c.block == block))
-        if grams is None or not all(needle.may_be_in(grams) for needle in self._needles):
-            return 0
-        for needle in self._needles:
-            bits &= self._having(block, needle, bits)
-            if not bits:
-                break
-        return bits
-
-    def _having(self, block: int, needle: Needle, bits: int) -> int:
-        own = Section.TEXTS if needle.across else Section.SHAPES
-        found = self._by_name(block, needle, Section.SHARED, Kind.TEXT)
-        if own == Section.SHAPES:
-            found |= self._by_name(block, needle, own, Kind.SHAPE)
-        for section in (Section.VALUES, Section.TEXTS)[: 1 + needle.across]:
-            left = bits & ~found
-            if not left:
-                break
-            wanted = slots(left)
-            for data in self._passages(block, section):
-                for slot in needle.slots(data, wanted):
-                    found |= 1 << slot
-        return found
-
-    def _by_name(self, block: int, needle: Needle, section: Section, kind: Kind) -> int:
-        names = {name for data in self._passages(block, section) for name in needle.names(data)}
-        bits = 0
-        if names:
-            query = select(_MARK.bits).where(_MARK.block == block, _MARK.kind == int(kind))
-            for (packed,) in self._connection.execute(query.where(_MARK.value.in_(names))):
-                bits |= unpack(packed)
-        return bits
-
-    def _passages(self, block: int, section: Section) -> Iterator[bytes]:
-        query = select(tables.passages.c.data).where(within(block, section))
-        for (data,) in self._connection.execute(query.order_by(tables.passages.c.place)):
-            yield data
 
     def _edges(self, block: Any) -> Iterator[ColumnElement[bool]]:
         if block.began < self._since:

@@ -137,7 +137,16 @@ grams = Table(
     Column("block", _Number, primary_key=True),
     Column("bits", LargeBinary, nullable=False),
 )
-"""What pieces of words a block may contain, so that most blocks need not be searched."""
+"""What a block may contain of words that have no marks, so that most blocks need not be searched."""
+
+words = Table(
+    "words",
+    metadata,
+    Column("value", BigInteger, primary_key=True),
+    Column("word", LargeBinary, nullable=False),
+    Column("blocks", BigInteger, nullable=False),
+)
+"""Words that have marks, and in how many blocks: a piece of a word is looked up here."""
 
 activity = Table(
     "activity",
