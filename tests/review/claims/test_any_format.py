@@ -1,6 +1,7 @@
 """A recorded session told in every format: the truth matches, and of any lie exactly the lie is found."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -90,9 +91,7 @@ def lies(draw: st.DrawFn) -> tuple[list[Told], set[tuple[str, int | None]]]:
     return telling, found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lies(), st.sampled_from(list(FORMATS)), st.sampled_from(list(PLACEHOLDERS)), st.booleans())
-def test_exactly_the_lies_are_found(
+def exactly_the_lies_are_found(
     record: IndexReader,
     lied: tuple[list[Told], set[tuple[str, int | None]]],
     format: str,
@@ -112,6 +111,28 @@ def test_exactly_the_lies_are_found(
     ]
     assert len(wrong) == len(expected)
     assert summary.verdict == "differs"
+
+
+ANY_TELLING = given(
+    lies(), st.sampled_from(list(FORMATS)), st.sampled_from(list(PLACEHOLDERS)), st.booleans()
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@ANY_TELLING
+def test_exactly_the_lies_are_found(
+    record: IndexReader, lied: Any, format: str, style: str, noisy: bool
+) -> None:
+    exactly_the_lies_are_found(record, lied, format, style, noisy)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@ANY_TELLING
+def test_exactly_the_lies_at_length(
+    record: IndexReader, lied: Any, format: str, style: str, noisy: bool
+) -> None:
+    exactly_the_lies_are_found(record, lied, format, style, noisy)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,6 +17,8 @@ from pgwitness.review.claims.model import Problem
 MAX_PROBLEMS: Final = 1000
 """That many are listed. A file with more is no testimony."""
 _DEEP = "nested too deeply to be read"
+_HALF = "\\ud"
+"""How an escape of half a character begins; one without its other half is no text."""
 
 
 class Document(Struct):
@@ -34,6 +36,14 @@ class Documents(Struct):
 
 def read_documents(text: str) -> Documents | None:
     """None if it does not look like JSON at all. Raises InvalidError for JSON that breaks off or is none."""
+    found = _read(text)
+    if found is not None and _HALF in text.lower():
+        for document in found.items:
+            document.value = _whole(document.value)
+    return found
+
+
+def _read(text: str) -> Documents | None:
     head = text.lstrip("\ufeff \t\r\n")
     if not head or head[0] not in "{[":
         return None
@@ -85,6 +95,17 @@ def _in_sequence(text: str) -> Documents | None:
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
     return Documents(items, problems, True)
+
+
+def _whole(value: Any) -> Any:
+    """The value with a question mark for each half of a character."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {_whole(name): _whole(each) for name, each in value.items()}
+    return value
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

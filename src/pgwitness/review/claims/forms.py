@@ -8,10 +8,10 @@ clause, so that it can be told which clause differs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
 import msgspec
@@ -227,7 +227,7 @@ class _Walk:
             return self._node(value, near)
         if isinstance(value, list):
             return "[" + ",".join(self._of(each, near) for each in value) + "]"
-        return json.dumps(value)
+        return encode_basestring_ascii(value) if isinstance(value, str) else repr(value)
 
     def _node(self, tree: dict[str, Any], near: str) -> str:
         if len(tree) == 1:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pgwitness.errors import InvalidError
+from pgwitness.index.rows import LARGEST
 from pgwitness.review.claims import placeholders
 from pgwitness.review.claims.model import Claim, Problem, Result, Said, Testimony
 from pgwitness.statements.redact import redact
@@ -39,6 +40,8 @@ def claims_of(testimony: Testimony) -> tuple[list[Claim], list[Problem]]:
             if len(claims) >= MAX_CLAIMS:
                 raise InvalidError(f"the testimony holds more than {MAX_CLAIMS:,} statements")
             result = _result(said.result, at, len(parts), alone)
+            if result.rows is not None:
+                result.rows = min(result.rows, LARGEST)
             claims.append(Claim(len(claims) + 1, said.place, sql, values, result, said.outcome, text))
     return claims, beside
 
