@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 from sqlalchemy import Connection, Row, func, select
 
 from pgwitness.index import queries, tables, times
@@ -273,7 +274,7 @@ class Feed:
         cursor = followed.cursor
         ended = row.ended is not None
         last, more = self._settled(connection, row.number, cursor.final, ended)
-        for statement in _between(connection, row.number, cursor.final, last):
+        for statement in _between(connection, row.number, who, cursor.final, last):
             batch.add(statement_item(who, statement.value, self._wanted.discretion), statement.characters)
             cursor.final = statement.value.seq
             if batch.full:
@@ -305,7 +306,7 @@ class Feed:
         due = times.of_nanoseconds(int((now - self._wanted.open_after) * 1e9))
         waiting = (_STATEMENT.session == number) & (_STATEMENT.seq > told)
         late = connection.scalar(select(func.max(_STATEMENT.seq)).where(waiting, _STATEMENT.started <= due))
-        for statement in _between(connection, number, told, late or told):
+        for statement in _between(connection, number, who, told, late or told):
             item = statement_item(who, statement.value, self._wanted.discretion, final=False)
             batch.add(item, statement.characters)
             cursor.announced = statement.value.seq
@@ -325,16 +326,17 @@ class _Read:
     characters: int
 
 
-def _between(connection: Connection, number: int, after: int, last: int) -> Iterator[_Read]:
+def _between(connection: Connection, number: int, who: Who, after: int, last: int) -> Iterator[_Read]:
     """A session's statements behind ``after`` up to ``last``."""
     if last <= after:
         return
+    session = {**structs.asdict(who.session), "id": who.session.session}
     query = queries.select_statements(connection, Filters()).where(
         _STATEMENT.session == number, _STATEMENT.seq > after, _STATEMENT.seq <= last
     )
     with connection.execution_options(yield_per=50).execute(query.order_by(_STATEMENT.seq)) as rows:
         for row in rows:
-            statement = to_statement(row[: len(COLUMNS)], dict(row._mapping))
+            statement = to_statement(row[: len(COLUMNS)], session)
             yield _Read(statement, len(row.sql) + len(row.rest))
 
 
