@@ -79,6 +79,28 @@ def test_a_deployment_by_the_document(gateway: Gateway, server15: Server, tmp_pa
     assert PASSWORD not in printed and PASSWORD not in gateway.log
 
 
+def test_the_api_by_its_document(gateway: Gateway, server15: Server, tmp_path: Path) -> None:
+    gateway.add_connection("orders", server15)
+    gateway.add_identity("billing-agent", "orders")
+    with gateway.connect("billing-agent", "orders") as connection:
+        connection.execute("SELECT 'hello from the agent'")
+    gateway.sessions(wait_for=lambda found: any(each["ended_at"] for each in found))
+    blocks = "\n".join(RUNS.findall((ROOT / "docs/api.md").read_text()))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", blocks.replace("http://127.0.0.1:7480", gateway.http)],
+        cwd=tmp_path,
+        env={**gateway.environment, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"result":"sound"' in done.stdout and "Sound: session" in done.stdout
+    assert "hello from the agent" in (tmp_path / "statements.jsonl").read_text()
+    assert "hello from the agent" in (tmp_path / "statements.csv").read_text()
+
+
 def test_make_help_lists_the_targets() -> None:
     listed = subprocess.run(
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -3,7 +3,9 @@
 A new route without a line here fails, and so does one that lets in others than its line says.
 """
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -20,6 +22,7 @@ from pgwitness.identity import tokens
 from pgwitness.web.app import create_site
 from support import tapes
 
+ROOT = Path(__file__).parent.parent.parent
 SESSION = str(tapes.session_id(1))
 CONNECTION = {"host": "db.example", "database": "shop", "user": "app"}
 
@@ -276,6 +279,24 @@ def test_a_token_that_ended_opens_nothing(services: Services, browser: httpx.Cli
     for line, may in MATRIX.items():
         if may != "open":
             assert ask(browser, line, text.reveal()) in (401, 303), line
+
+
+def test_the_document_says_the_same() -> None:
+    """docs/api.md has a row for each permission."""
+    rows = {
+        "own and up": "read",
+        "auditor and up": "review",
+        "auditor and up, not narrowed": "oversee",
+        "operator and up": "operate",
+        "admin": "administer",
+        "anybody": "open",
+    }
+    said: dict[str, str] = {}
+    for line in (ROOT / "docs/api.md").read_text().splitlines():
+        _, who, *may = [cell.strip() for cell in line.split("|")] + [""]
+        if who in rows and may:
+            said |= dict.fromkeys(re.findall("`([A-Z]+ [^`]+)`", may[0]), rows[who])
+    assert said == API
 
 
 def test_an_admin_is_never_narrowed(services: Services) -> None:

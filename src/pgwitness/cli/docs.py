@@ -90,7 +90,7 @@ _SETTINGS_FOOT = """## Other variables of the environment
 |---|---|
 | `PGWITNESS_CONFIG` | the TOML file, where `--config` does not name one |
 | `PGWITNESS_URL` | where commands find the API of a gateway on another machine |
-| `PGWITNESS_TOKEN` | a token of role admin for it |
+| `PGWITNESS_TOKEN` | a token for it, of role own, auditor, operator or admin |
 | `PGWITNESS_DEBUG` | `1`: commands show where an error came from |"""
 
 
