@@ -118,7 +118,7 @@ ANY_TELLING = given(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @ANY_TELLING
 def test_exactly_the_lies_are_found(
     record: IndexReader, lied: Any, format: str, style: str, noisy: bool
@@ -127,6 +127,7 @@ def test_exactly_the_lies_are_found(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @ANY_TELLING
 def test_exactly_the_lies_at_length(

@@ -67,13 +67,14 @@ def _survives(record: IndexReader, documents: list[Any], format: str, lines: boo
     msgspec.json.encode([summary, *findings]).decode()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(DOCUMENTS, min_size=1, max_size=3), st.sampled_from(list(FORMATS)), st.booleans())
 def test_any_json(record: IndexReader, documents: list[Any], format: str, lines: bool) -> None:
     _survives(record, documents, format, lines)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(DOCUMENTS, min_size=1, max_size=3), st.sampled_from(list(FORMATS)), st.booleans())
 def test_any_json_at_length(record: IndexReader, documents: list[Any], format: str, lines: bool) -> None:

@@ -204,5 +204,14 @@ def _python_rows(text: str) -> int | None:
 
 
 def _words(content: Any) -> str:
+    """In one line; of blocks of content their text, of an error its message."""
+    if (
+        isinstance(content, list)
+        and content
+        and all(isinstance(each, dict) and "text" in each for each in content)
+    ):
+        content = " ".join(str(each["text"]) for each in content)
+    elif isinstance(content, dict) and isinstance(content.get("message"), str):
+        content = content["message"]
     text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
     return " ".join(text.split())[:300]
