@@ -1,12 +1,17 @@
 """An erased session in the index: its content goes, that it was stays."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
+from pgwitness.index.blocks import term
+from pgwitness.index.filters import Filters
 from pgwitness.index.follower import Pace
 from pgwitness.index.location import Location
-from support import tapes
-from support.dialogue import START
+from pgwitness.index.passages import Needle
+from pgwitness.index.store import IndexReader
+from support import marks, tapes
+from support.dialogue import START, answers, extended, sync
 from support.tape_files import RECORDER, ZERO
 
 ONE, TWO = str(tapes.session_id(1)), str(tapes.session_id(2))
@@ -76,6 +81,48 @@ def test_no_text_of_its_own_is_left_in_any_file(tmp_path: Path) -> None:
         kept = b"".join(file.read_bytes() for file in files)
     assert b"own 1" not in kept and b"own 2" in kept
     assert Location(tmp_path).current()
+    assert marks.wrong(tmp_path) == []
+
+
+def test_no_search_finds_what_was_erased(tmp_path: Path) -> None:
+    """Nor is there a word, a gram or a mark left that only the erased session had."""
+    talks = [
+        tapes.dialogue(number, claims={"run": f"run-{number}"})
+        .run(f"SELECT 'secret{number}' FROM only{number}", "SELECT 1")
+        .run("SELECT 'common'", "SELECT 1")
+        .client(extended("SELECT $1", (f"bound{number}".encode(),), (25,)), sync())
+        .server(answers("SELECT 1"))
+        .ended()
+        for number in (1, 2)
+    ]
+    with tapes.Recording(tmp_path, talks) as recording:
+        recording.put_all([0, 1] * 9)
+        recording.writer.append_json(ZERO, RECORDER, START, _event(ONE))
+    with tapes.following(tmp_path, Pace(rows=2, frames=2, snapshot_seconds=0)) as follower:
+        while follower.step():
+            pass
+        follower.snapshot()
+    reader = IndexReader(tmp_path)
+    for number, left in ((1, 0), (2, 1)):
+        for wanted in (f"secret{number}", f"bound{number}", f"only{number}"):
+            for filters in (Filters(match=wanted), Filters(words=wanted), Filters(match=wanted[:-2])):
+                found = [each for each in reader.iterate(filters) if each.session == (ONE, TWO)[number - 1]]
+                assert len(found) == left, wanted
+        assert len(list(reader.iterate(Filters(run=f"run-{number}")))) == 3 * left
+    reader.close()
+    assert marks.wrong(tmp_path) == []
+    current = Location(tmp_path).current()
+    assert current is not None
+    with sqlite3.connect(current) as file:
+        assert not file.execute("SELECT 1 FROM words WHERE instr(word, 'only1')").fetchall()
+        ((mark,),) = file.execute("SELECT count(*) FROM marks WHERE value = ?", (term("run-1"),)).fetchall()
+        grams = [bits for (bits,) in file.execute("SELECT bits FROM grams")]
+        kept = b"".join(data for (data,) in file.execute("SELECT data FROM passages"))
+    file.close()
+    assert mark == 0
+    assert b"bound1" not in kept and b"bound2" in kept
+    (run,), (other,) = Needle.words("bound1")[0].runs(), Needle.words("bound2")[0].runs()
+    assert not any(run.may_be_in(bits) for bits in grams) and any(other.may_be_in(bits) for bits in grams)
 
 
 def test_a_session_that_cannot_be_read_any_more_is_listed_from_its_erasure(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """The same tape gives the same rows: in one go, in batches of any size, stopped or killed anywhere, while it
 is written, and rebuilt."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgwitness.index.catchup import rebuild
 from pgwitness.index.follower import Pace
 from pgwitness.wire.codec import parameter_status, query
-from support import tapes
+from support import marks, tapes
 from support.dialogue import (
     Dialogue,
     answers,
@@ -31,6 +33,17 @@ from support.dialogue import (
     row_description,
     sync,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_blocks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pgwitness.index.marking.BLOCK_STATEMENTS", 6)
+        patch.setattr("pgwitness.index.marking.HELD", 2)
+        patch.setattr("pgwitness.index.marking.FREQUENT", 2)
+        patch.setattr("pgwitness.index.held.PARTS", 3)
+        yield
+
 
 TINY = Pace(rows=3, frames=2, bytes=100, snapshot_seconds=0)
 LAZY = Pace(snapshot_seconds=1000)
@@ -130,6 +143,7 @@ def test_batches_restarts_and_rebuilds_make_no_difference(talks: list[Dialogue],
                 pass
         wanted = tapes.dump(state)
         _assert_told(wanted, talks)
+        assert marks.wrong(state) == []
 
         rebuild(state)
         assert tapes.differences(tapes.dump(state), wanted) == []
@@ -153,6 +167,7 @@ def test_batches_restarts_and_rebuilds_make_no_difference(talks: list[Dialogue],
                 elif not ended:
                     pace = Pace(pace.rows + 3, frames=pace.frames + 1)
         assert tapes.differences(tapes.dump(state), wanted) == []
+        assert marks.wrong(state) == []
 
 
 @settings(max_examples=20, deadline=None)
@@ -177,6 +192,7 @@ def test_following_a_tape_that_grows_makes_no_difference(talks: list[Dialogue], 
                 pass
         grown = tapes.dump(state)
         _assert_told(grown, talks)
+        assert marks.wrong(state) == []
         rebuild(state)
         assert tapes.differences(tapes.dump(state), grown) == []
 

@@ -53,7 +53,7 @@ def erase(connection: Connection, erased: list[dict[str, Any]], marker: Marker) 
     numbers = list(connection.scalars(select(sessions.c.number).where(sessions.c.id.in_(ids))))
     gone = connection.execute(select(*REMOVED).where(statements.c.session.in_(numbers))).all()
     _blank_texts(connection, numbers)
-    marker.remove(connection, gone, erased=True)
+    marker.remove(connection, gone)
     for table in (statements, tables.session_events):
         connection.execute(delete(table).where(table.c.session.in_(numbers)))
     connection.execute(

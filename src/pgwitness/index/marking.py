@@ -99,14 +99,12 @@ class Marker:
             block.took(some)
         self._note_tables(connection, rows)
 
-    def remove(self, connection: Connection, gone: Sequence[Any], *, erased: bool = False) -> None:
-        """Statements that are deleted: rows of ``REMOVED``. Those of an erased session stay in the counts of
-        activity."""
+    def remove(self, connection: Connection, gone: Sequence[Any]) -> None:
+        """Statements that are deleted: rows of ``REMOVED``."""
         self.flush(connection)
-        if not erased:
-            for row in gone:
-                errors, written = _counts(row.status, row.outcome, row.written)
-                self._count(connection, row.session, row.started[:_MINUTE], -1, -errors, -written)
+        for row in gone:
+            errors, written = _counts(row.status, row.outcome, row.written)
+            self._count(connection, row.session, row.started[:_MINUTE], -1, -errors, -written)
         for number, mask in masks([row.place for row in gone]).items():
             block = self._block(connection, number)
             block.statements -= mask.bit_count()

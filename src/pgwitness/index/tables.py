@@ -159,8 +159,7 @@ activity = Table(
     Column("rows_written", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Statements that started in each minute since the epoch; '' where nobody knows whose. An erased session's
-stay counted, as they do in its own row."""
+"""Statements that started in each minute since the epoch; '' where nobody knows whose."""
 
 texts = Table(
     "texts",
