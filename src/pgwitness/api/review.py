@@ -211,8 +211,8 @@ def index(services: ServicesHere, reader: ReaderHere) -> dict[str, Any]:
 
 
 def note_listing(services: Services, actor: str, filters: Filters, *, action: str = "statements") -> None:
-    """Note that what these filters find is read. ``match`` is told without its text, which may be somebody's
-    data: the log is never erased.
+    """Note that what these filters find is read. ``match`` and ``words`` are told without their text, which
+    may be somebody's data: the log is never erased.
     """
     session = services.index.resolve(filters.session, filters.scope) if filters.session else ""
     given = {
@@ -222,8 +222,8 @@ def note_listing(services: Services, actor: str, filters: Filters, *, action: st
     }
     if filters.scope is not None and filters.scope.connections is not None:
         given["connections"] = list(filters.scope.connections)
-    if "match" in given:
-        given["match"] = True
+    for private in {"match", "words"} & given.keys():
+        given[private] = True
     told = {
         name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()
     }
