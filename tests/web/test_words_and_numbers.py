@@ -58,6 +58,19 @@ def test_details_of_the_audit_in_plain_words() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("actor", "wanted"),
+    [
+        ("jane (token k3v9) from 10.0.0.7", "jane|token k3v9, 10.0.0.7"),
+        ("jane (token k3v9)", "jane|token k3v9"),
+        ("local:root", "local:root"),
+        ("<b> (token x) from <i>", "<b>|token x, <i>"),
+    ],
+)
+def test_who_did_it(actor: str, wanted: str) -> None:
+    assert plain(Markup(formats.who(actor).replace("<br>", "|"))) == wanted
+
+
 def test_all_that_a_template_puts_out_is_escaped_and_harmless() -> None:
     page = environment().from_string("<p>{{ given }}</p>{{ nothing }}")
     shown = page.render(given="<b>\u202epay\x1b[2J", nothing=None)

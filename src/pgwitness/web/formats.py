@@ -12,10 +12,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pgwitness.review.text import count, duration, ending, lasted, one_line, short, visible
 
+_ACTOR: Final = re.compile(r"(.+?) \(token (\S+)\)(?: from (.+))?")
 _SESSION: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -85,6 +86,16 @@ def words(name: str | None) -> str:
     return (name or "").replace("_", " ")
 
 
+def who(actor: str) -> Markup:
+    """An actor of the audit: the name, and on a line of its own by which token and from where."""
+    found = _ACTOR.fullmatch(actor)
+    if found is None:
+        return escape(visible(actor))
+    name, *rest = (visible(each) for each in found.groups(""))
+    about = ", ".join(each for each in (f"token {rest[0]}", rest[1]) if each)
+    return Markup('{}<br><span class="muted small nowrap">{}</span>').format(name, about)
+
+
 def is_session(text: str) -> bool:
     """Whether a subject of the audit is a session's full id."""
     return _SESSION.fullmatch(text) is not None
@@ -135,4 +146,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "iso": iso,
     "is_session": is_session,
     "plain": plain,
+    "who": who,
 }
