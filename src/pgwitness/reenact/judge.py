@@ -43,6 +43,11 @@ class Judge:
         return self.first is not None and not self._keep_going
 
     @property
+    def waits(self) -> bool:
+        """Something was done here of which the record has yet to tell."""
+        return bool(self._now.waiting)
+
+    @property
     def explained(self) -> list[Explained]:
         return sorted(self._explained.values(), key=lambda one: one.first_seq)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from pgwitness.reenact import stand_in
@@ -67,6 +67,9 @@ class Player:
         """The kind of the last Query or Execute, 0 if it was not sent."""
         self._last_tag: str | None = None
         self._end: Frame | None = None
+        self._frames: Iterator[Frame] = iter(())
+        self._frame: Frame | None = None
+        """The one that is being sent: its answers come later."""
         self.waiting = False
         """For an answer."""
         self.stopped = False
@@ -84,7 +87,9 @@ class Player:
     async def play(self, spool: Spool, line: Line) -> None:
         """All of it, or as far as the plan goes. Raises LostError, NoAnswerError."""
         messages = ClientMessages()
-        for frame in spool.frames():
+        self._frames = spool.frames()
+        for frame in self._frames:
+            self._frame = frame
             if frame[2] == SESSION_ENDED:
                 self._end = frame
                 return
@@ -105,18 +110,27 @@ class Player:
             self._recorded(self._then.feed(self._end))
         self._feed(SESSION_ENDED, b'{"reason":"terminated"}')
 
-    async def close_transaction(self, line: Line) -> str | None:
-        """Commit what is open, so that others can see it; what became of that, None if nothing was open.
-        Raises LostError, NoAnswerError."""
-        was_open = self._now.open_transaction
+    async def conclude_pipeline(self, line: Line) -> None:
+        """Have what was sent answered, though its Sync was not sent. Raises LostError, NoAnswerError."""
         await self._refuse_copy(line)
         await self._send(line, _SYNC, _SYNC)
         await self.settle(line)
-        if self._now.in_block:
-            await self._send(line, codec.query("COMMIT"), codec.query("COMMIT"))
-            await self.settle(line)
-            return "committed" if self._last_tag == "COMMIT" else "rolled back"
-        return "committed" if was_open else None
+
+    def read_on(self, wanted: Callable[[], bool]) -> None:
+        """The record's answers to what was sent, without sending more."""
+        if self._frame is not None and self._frame[2] != SESSION_ENDED:
+            self._recorded(self._then.feed(self._frame))
+        while wanted() and (frame := next(self._frames, None)) is not None and frame[2] != SESSION_ENDED:
+            self._recorded(self._then.feed(frame))
+
+    async def commit(self, line: Line) -> str | None:
+        """Commit the block that is open, so that others can see it; what became of it, None if there is none.
+        Raises LostError, NoAnswerError."""
+        if not self._now.in_block:
+            return None
+        await self._send(line, codec.query("COMMIT"), codec.query("COMMIT"))
+        await self.settle(line)
+        return "committed" if self._last_tag == "COMMIT" else "rolled back"
 
     async def settle(self, line: Line) -> None:
         """Until all that can be answered is. Raises LostError, NoAnswerError."""

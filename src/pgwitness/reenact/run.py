@@ -100,13 +100,10 @@ class _Reenactment:
         judge, player = self._judge, self._player
         try:
             await player.play(self._spool, line)
-            judge.concluding = True
-            if player.stopped:
-                self._open = await player.close_transaction(line)
-                return "until" if self._plan.until is not None else "end"
             if judge.over:
                 return "divergence"
-            judge.concluding = False
+            if player.stopped:
+                return await self._stop(line)
             player.conclude()
             judge.conclude()
         except LostError:
@@ -124,6 +121,18 @@ class _Reenactment:
                 self._problem = "interrupted"
             return "interrupted"
         return "divergence" if judge.over else "end"
+
+    async def _stop(self, line: wire.Line) -> Ended:
+        """In the middle: what its transaction did so far is committed, for others to see."""
+        judge, player = self._judge, self._player
+        before = judge.committed
+        await player.conclude_pipeline(line)
+        player.read_on(lambda: judge.waits)
+        if judge.over:
+            return "divergence"
+        judge.concluding = True
+        self._open = await player.commit(line) or ("committed" if judge.committed > before else None)
+        return "until" if self._plan.until is not None else "end"
 
     def _report(self, ended: Ended, seconds: float) -> Report:
         judge, plan = self._judge, self._plan

@@ -89,11 +89,6 @@ class SessionAssembler:
         return self._conversation.runs.ledger.explicit
 
     @property
-    def open_transaction(self) -> bool:
-        """Something is done that is not committed yet, be it in a block or in a pipeline."""
-        return self._conversation.runs.ledger.current
-
-    @property
     def encoding(self) -> str:
         """Python's name of the session's ``client_encoding``."""
         return self._conversation.runs.encoding
