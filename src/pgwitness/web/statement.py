@@ -99,11 +99,15 @@ def _read(
 
 def _around(services: Services, reader: Reader, statement: Statement) -> dict[str, Any]:
     """For the templates: rows, the chosen one among them."""
-    own = in_session(services.index, statement, NEIGHBOURS)
+    own = in_session(services.index, statement, NEIGHBOURS + 1)  # one more tells where a transaction ends
     shared = on_connection(services.index, statement, NEIGHBOURS, reader.restrict(Filters()))
     others = {each.session for each in (*shared.before, *shared.after)} - {statement.session}
     return {
-        "own": list(rows_of([*own.before, statement, *own.after], statement.started_at)),
+        "own": [
+            row
+            for row in rows_of(_all(own, statement), statement.started_at)
+            if abs(row.statement.seq - statement.seq) <= NEIGHBOURS
+        ],
         "shared": [row_of(each) for each in _all(shared, statement)] if others else [],
         "others": len(others),
     }
