@@ -13,6 +13,7 @@ from pgwitness.api.access import May, ReaderHere
 from pgwitness.api.review import JSON_LINES, Current, note_listing
 from pgwitness.errors import InvalidError
 from pgwitness.index.filters import Filters
+from pgwitness.index.status import index_status
 from pgwitness.review.claims.check import Rules, compare
 from pgwitness.review.claims.model import Finding, Summary
 from pgwitness.review.claims.reading import AUTO, FORMATS, MAX_BYTES, read_testimony
@@ -59,7 +60,9 @@ def claims(
     filters = reader.restrict(Filters(session=session, run=run))
     note_listing(services, reader.actor, filters, action="claims")
     testimony = read_testimony(content, format, field)
-    summary, findings = compare(services.index, filters, testimony, Rules(strict, without_values))
+    behind = index_status(services.settings.state)["lag_seconds"] if run is not None else 0.0
+    rules = Rules(strict, without_values)
+    summary, findings = compare(services.index, filters, testimony, rules, behind=behind)
     return StreamingResponse(_lines(summary, findings), media_type=JSON_LINES)
 
 

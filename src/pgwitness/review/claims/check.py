@@ -25,6 +25,8 @@ from pgwitness.statements.model import Statement
 
 MAX_STATEMENTS: Final = 100_000
 MAX_SESSIONS: Final = 10_000
+BEHIND: Final = 5.0
+"""Seconds. An index that keeps up is at most about two behind."""
 _LOOKED_AT: Final = 1000
 
 
@@ -42,10 +44,13 @@ def compare(
     filters: Filters,
     testimony: Testimony,
     rules: Rules = Rules(),  # noqa: B008
+    *,
+    behind: float = 0,
 ) -> tuple[Summary, list[Finding]]:
     """The findings in the order of the record, claims that were never executed where they were told.
 
-    ``filters`` names a session or a run. Raises NotFoundError, ConflictError, InvalidError.
+    ``filters`` names a session or a run; ``behind``: how many seconds the index is behind the tape. Raises
+    NotFoundError, ConflictError, InvalidError.
     """
     sessions = _sessions(index, filters)
     statements = _statements(index, filters)
@@ -56,6 +61,10 @@ def compare(
     pairing = pair_up(left, right)
     findings = _Judge(left, right, pairing, rules).findings()
     incomplete = shortcomings(index, sessions, statements)
+    if filters.run is not None and behind > BEHIND:
+        incomplete.append(
+            f"the index is {behind:.0f} s behind: the run may have sessions that it has not read yet"
+        )
     notes = [*_meanwhile(index, filters, sessions), *(f"{each.place}: {each.problem}" for each in beside)]
     if testimony.others:
         notes.append(f"{testimony.others:,} calls or spans without SQL were passed over")
