@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pgwitness.errors import InvalidError, NotFoundError
 from pgwitness.index.filters import Filters, Scope
-from pgwitness.review.blast import blast_radius
+from pgwitness.index.store import IndexReader
+from pgwitness.review.blast import blast_radius, tally
 from pgwitness.review.blast.telling import tell
 from pgwitness.wire.codec import query
 from support import tapes
@@ -389,3 +390,23 @@ def test_generated_histories_add_up(steps: list[tuple[Any, ...]], doubt: bool) -
     assert not any(each["uncounted"] for each in found["writes"] + found["not_committed"])
     outcomes = {each["outcome"] for each in found["not_committed"]}
     assert outcomes <= ({"rolled_back", "in_doubt"} if in_doubt else {"rolled_back"})
+
+
+def test_beyond_very_many_texts_the_commands_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tapes.dialogue(1)
+    for number in range(4):
+        one.run(f"UPDATE orders SET a = {number} FROM refunds", "UPDATE 2").run(
+            f"SELECT {number} FROM a", "SELECT 1"
+        )
+    one.run("WITH d AS (DELETE FROM c RETURNING *) SELECT * FROM d", "SELECT 1").run(
+        "TRUNCATE b", "TRUNCATE TABLE"
+    )
+    whole = blast(tmp_path, one.ended())
+    monkeypatch.setattr(tally, "TEXTS_READ", 0)
+    reader = IndexReader(tmp_path)
+    hasty = blast_radius(reader, Filters(session=ONE))
+    reader.close()
+    assert written(hasty) == {key: value for key, value in written(whole).items() if key[0] != "public.c"}
+    reads = {each["table"]: (each["rows"], each["statements"]) for each in hasty["reads"]}
+    assert reads == {"public.a": (4, 4), "public.refunds": (0, 4), "public.c": (1, 1)}
+    assert any("beyond the first" in sentence for sentence in hasty["unseen"])

@@ -50,7 +50,7 @@ def blast_radius(index: IndexReader, filters: Filters) -> dict[str, Any]:
 def _take(connection: Connection, piece: Piece, tally: Tally, limit: int) -> list[Change]:
     """Add a piece of the scope; what it changed beside rows."""
     commands, also = set(), []
-    for group in groups(connection, piece):
+    for group in groups(connection, piece, by_text=tally.reads_texts):
         command = tally.add(group)
         if command == SELECT_INTO:
             also.append(group.example)

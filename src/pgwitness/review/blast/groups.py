@@ -12,6 +12,8 @@ from pgwitness.index.rows import Rest
 
 READING = ("SELECT", "FETCH", "MOVE", "SHOW", "EXPLAIN")
 """Their groups are not told apart by their counts of rows."""
+PLAIN = ("SELECT", "INSERT", "UPDATE", "DELETE", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SET")
+"""What most statements are; of these, command, tag and tables tell the most."""
 FETCHED = 1000
 
 _SESSION = tables.sessions.c
@@ -76,8 +78,9 @@ class Change(NamedTuple):
     sql: str
 
 
-def groups(connection: Connection, piece: Piece) -> Iterator[Group]:
-    """The groups of one piece of the scope; others may have groups of the same texts."""
+def groups(connection: Connection, piece: Piece, *, by_text: bool = True) -> Iterator[Group]:
+    """The groups of one piece of the scope; others may have groups of the same texts. Not ``by_text``: what is
+    in ``PLAIN`` is told apart by commands, tags and tables, and has no text."""
     plain = func.coalesce(_STATEMENT.command, "").in_(READING)
     rest = cast(_STATEMENT.rest, Text)
     tag = func.json_extract(rest, _path("tag"), type_=Text)
@@ -88,7 +91,7 @@ def groups(connection: Connection, piece: Piece) -> Iterator[Group]:
         _STATEMENT.command,
         _STATEMENT.status,
         _STATEMENT.outcome,
-        _STATEMENT.text,
+        _text(by_text),
         names.label("names"),
         case((plain, null()), else_=tag).label("tag"),
         tag.is_not(None).label("ended"),
@@ -110,13 +113,13 @@ def groups(connection: Connection, piece: Piece) -> Iterator[Group]:
         .group_by(*key, case((plain, null()), else_=_STATEMENT.rows))
         .subquery()
     )
-    query = select(gathered, _TEXT.sql).join(tables.texts, _TEXT.number == gathered.c.text)
+    query = select(gathered, _TEXT.sql).outerjoin(tables.texts, _TEXT.number == gathered.c.text)
     for row in connection.execute(query):
         # By place: there are as many rows as a scope has different texts.
         *whose, names, tag, ended, protocol, copied, statements, rows, first, last, example, cut, sql = row
         named = tuple(msgspec.json.decode(names))
         sums = (statements, rows, first, last, example, int(cut or 0))
-        yield Group._make((*whose, sql, named, tag, bool(ended), protocol, copied, *sums))
+        yield Group._make((*whose, sql or "", named, tag, bool(ended), protocol, copied, *sums))
 
 
 def behind(connection: Connection, numbers: Sequence[int]) -> dict[int, Behind]:
@@ -165,6 +168,14 @@ def changes(
 def sessions(connection: Connection, piece: Piece) -> set[int]:
     """The numbers of those whose statements are in this piece."""
     return set(connection.scalars(select(_STATEMENT.session).where(piece).distinct()))
+
+
+def _text(by_text: bool) -> ColumnElement[int]:
+    """The number of the text, or 0."""
+    if by_text:
+        return _STATEMENT.text.label("text")
+    plain = func.coalesce(_STATEMENT.command, "").in_(PLAIN)
+    return case((plain, 0), else_=_STATEMENT.text).label("text")
 
 
 def _path(field: str) -> str:

@@ -17,8 +17,8 @@ from pgwitness.statements.touches import UNKNOWN, Touches, touches
 LARGEST = 5
 """Statements told of behind each number."""
 CANDIDATES = 256
-TEXTS_READ = 200_000
-"""Different texts that the parser is asked about. Of further ones, the command tells what it writes."""
+TEXTS_READ = 100_000
+"""Different texts that the parser is asked about. Of further ones, the command tells what they write."""
 SELECT_INTO = "SELECT INTO"
 
 _CHANGING = ("INSERT", "UPDATE", "DELETE", "MERGE")
@@ -56,7 +56,7 @@ class Entry:
             self.uncounted += group.statements
         else:
             self.rows += rows
-        key = (-1 if rows is None else rows // group.statements, group.text)
+        key = (-1 if rows is None else rows // group.statements, group.text or -group.example)
         example, like = self._behind.get(key, (group.example, 0))
         self._behind[key] = min(example, group.example), like + group.statements
         if len(self._behind) > CANDIDATES:
@@ -92,8 +92,12 @@ class Tally:
     uncounted: Counter[str] = field(default_factory=Counter)
     fetched: int = 0
     """Rows out of cursors."""
-    _texts: int = 0
-    _newest_text: int = 0
+    _texts: set[int] = field(default_factory=set)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether further texts are worth the time."""
+        return len(self._texts) < TEXTS_READ
 
     def add(self, group: Group) -> str | None:
         """The command, if it changes the schema, roles or the server."""
@@ -122,12 +126,10 @@ class Tally:
         return None
 
     def _understood(self, group: Group) -> Touches:
-        if group.text > self._newest_text:  # the index numbers texts as they come
-            self._newest_text = group.text
-            self._texts += 1
-        if self._texts > TEXTS_READ:
+        if not group.text:
             self.marks["unread"] += group.statements
             return UNKNOWN
+        self._texts.add(group.text)
         found = touches(group.sql)
         if found.understood and group.sql:
             return found
