@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 
+from pgwitness.index import queries, tables
 from pgwitness.index.filters import Filters, Scope
+from pgwitness.index.search import Search
 from pgwitness.index.store import IndexReader, Session
 from pgwitness.statements.model import Statement
 from support import marks
@@ -218,6 +220,26 @@ def test_activity_counts_every_statement_once(
     assert len({each["at"] for each in told}) <= buckets
     assert {each["identity"] for each in told} == {session.identity for _, session in found}
     assert all(minutes[0] <= datetime.fromisoformat(each["at"]) <= until for each in told)
+
+
+@settings(max_examples=40, deadline=None)
+@given(filters=asked())
+def test_conditions_on_rows_say_the_same(
+    reader: IndexReader, everything: list[tuple[Statement, Session]], filters: Filters
+) -> None:
+    """Those that live listings and investigations use on few rows."""
+    wanted = {(each.session, each.seq) for each, session in everything if holds(filters, each, session)}
+    with reader.connection() as connection:
+        assert connection is not None
+        rows = connection.execute(queries.select_statements(connection, filters)).all()
+        assert {(row.id, row.seq) for row in rows} == wanted
+        statement = tables.statements.c
+        pieces = [
+            row
+            for piece in Search(connection, filters).pieces()
+            for row in connection.execute(select(statement.session, statement.seq).where(piece))
+        ]
+    assert len(pieces) == len(set(pieces)) == len(wanted)
 
 
 def test_no_question_reads_all_statements(reader: IndexReader) -> None:

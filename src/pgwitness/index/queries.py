@@ -3,7 +3,7 @@
 They are written for keys and ranges: a page is found by seeking to where the one before it ended.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from sqlalchemy import (
@@ -135,10 +135,11 @@ def of_statements(connection: Connection, filters: Filters) -> Iterator[ColumnEl
     if filters.min_duration is not None:
         yield _STATEMENT.duration >= filters.min_duration
     if filters.match is not None:
-        yield or_(*_matching(filters.match))
+        wanted_text = filters.match
+        yield _matching(lambda text: text.icontains(wanted_text, autoescape=True))
     if filters.words is not None:
         for needle in Needle.words(filters.words):
-            yield or_(*_matching(needle.content.decode()))
+            yield _matching(_has_word(needle.content.decode()))
     if filters.table is not None:
         named = named_tables(connection, filters.table)
         document = cast(_STATEMENT.rest, Text)
@@ -146,18 +147,24 @@ def of_statements(connection: Connection, filters: Filters) -> Iterator[ColumnEl
         yield exists(select(literal(1)).select_from(each).where(each.c.value.in_(named)))
 
 
-def _matching(wanted: str) -> Iterator[ColumnElement[bool]]:
+def _matching(holds: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> ColumnElement[bool]:
     """In the text, or in a bound value: of ``rows.Rest``, an array whose items have names in ``Rest`` alone.
 
     Both are correlated subqueries, which SQLite leaves for last, when every other condition holds.
     """
-    holding = select(_TEXT.number).where(_TEXT.sql.icontains(wanted, autoescape=True))
-    yield exists(holding.where(_TEXT.number == _STATEMENT.text).correlate(tables.statements))
+    holding = select(_TEXT.number).where(holds(_TEXT.sql), _TEXT.number == _STATEMENT.text)
     document = cast(_STATEMENT.rest, Text)
     bound = func.json_each(document, f"$[{PARAMETERS}]").table_valued("value")
     value = func.json_extract(bound.c.value, "$.value", type_=Text)
-    named = select(literal(1)).select_from(bound).where(value.icontains(wanted, autoescape=True))
-    yield exists(named.correlate(tables.statements))
+    named = select(literal(1)).select_from(bound).where(holds(value))
+    return or_(exists(holding.correlate(tables.statements)), exists(named.correlate(tables.statements)))
+
+
+def _has_word(word: str) -> Callable[[ColumnElement[str]], ColumnElement[bool]]:
+    """As ``passages`` tells words; a word has no character that means anything in a pattern."""
+    edge = "[^0-9a-z_\x80-\U0010ffff]"
+    pattern = f"*{edge}{word}{edge}*"
+    return lambda text: (literal(" ") + func.lower(text) + " ").op("GLOB", is_comparison=True)(pattern)
 
 
 def named_tables(connection: Connection, name: str) -> list[str]:
