@@ -101,6 +101,34 @@ def test_the_api_by_its_document(gateway: Gateway, server15: Server, tmp_path: P
     assert "hello from the agent" in (tmp_path / "statements.csv").read_text()
 
 
+def test_a_session_runs_again_by_the_document(gateway: Gateway, server15: Server, tmp_path: Path) -> None:
+    """docs/reenact.md: to the statement, its rows, and all of it on a fresh copy."""
+    require(15)
+    made = "CREATE TABLE invoices AS SELECT n AS id, 'due' AS state FROM generate_series(1, 9) AS n;"
+    (tmp_path / "shop.sql").write_text(made)
+    server15.sql(made, "ALTER TABLE invoices OWNER TO app", database="shop")
+    gateway.add_connection("shop", server15)
+    gateway.add_identity("clerk", "shop")
+    with gateway.connect("clerk", "shop") as connection, connection.transaction():
+        connection.execute("UPDATE invoices SET state = 'paid' WHERE id = 1")
+        connection.execute("UPDATE invoices SET state = %s WHERE id > %s", ("void", 1))
+    (session,) = gateway.sessions(wait_for=lambda found: bool(found) and found[0]["ended_at"] is not None)
+    reality = {
+        "--host restore.internal": f"--host 127.0.0.1 --port {server15.port}",
+        "@restore.internal": f"@127.0.0.1:{server15.port}",
+        "8f3e21ab": session["session"],
+    }
+    try:
+        printed = run_blocks(gateway, ("docs/reenact.md",), reality, tmp_path)
+    finally:
+        server15.sql("DROP TABLE invoices", database="shop")
+        for name in ("shop_copy", "shop_again"):
+            server15.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    assert "just before statement 3" in printed and "No divergence." in printed
+    assert "state due → void" in printed and "8 rows, as on record" in printed
+    assert '{"id": "2", "state": "due"}' in printed
+
+
 def test_make_help_lists_the_targets() -> None:
     listed = subprocess.run(
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
