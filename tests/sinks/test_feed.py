@@ -333,6 +333,24 @@ def test_more_sessions_than_are_looked_at_at_once(tmp_path: Path, monkeypatch: p
         assert quiet.positions.cursors() == {}
 
 
+def test_a_batch_is_bounded_by_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "CHARACTERS", 50_000)
+    talk = dialogue(1)
+    for _ in range(10):
+        talk.run("SELECT '" + "x" * 30_000 + "'", "SELECT 1")
+    with Recording(tmp_path, [talk.ended()]) as recording, told(tmp_path) as sink:
+        recording.put_all()
+        catch_up(tmp_path)
+        sizes = []
+        more = True
+        while more:
+            batch = sink.feed.next()
+            sizes.append(len(batch.items))
+            sink.feed.keep(batch)
+            more = batch.more
+        assert max(sizes) <= 3 and sum(sizes) == 12
+
+
 @pytest.mark.parametrize(
     ("discretion", "sql", "values"),
     [

@@ -15,8 +15,8 @@ from pgwitness.sinks.items import Discretion, Item, session_items
 from pgwitness.sinks.otlp import record, requests, span
 from pgwitness.sinks.places.otlp import as_protobuf
 from pgwitness.statements.model import Parameter
+from support.sink_items import PATIENT, sessions, settled_item
 from support.sink_items import items as any_items
-from support.sink_items import sessions, settled_item
 
 HEX = {"traceId": 32, "spanId": 16, "parentSpanId": 16}
 
@@ -30,6 +30,7 @@ def plain(attributes: list[dict[str, Any]]) -> dict[str, Any]:
     return made
 
 
+@PATIENT
 @given(st.lists(any_items(), min_size=1, max_size=4), st.sampled_from([("traces", "logs"), ("logs",)]))
 def test_everything_is_read_by_the_protocol_s_own_code(batch: list[Item], signals: tuple[str, ...]) -> None:
     traces, logs = requests(batch, signals)
@@ -54,6 +55,7 @@ def test_everything_is_read_by_the_protocol_s_own_code(batch: list[Item], signal
     assert count == len(batch)
 
 
+@PATIENT
 @given(any_items())
 def test_ids_are_hex_in_json_and_the_same_each_time(item: Item) -> None:
     for made in (span(item), record(item)):
@@ -112,6 +114,7 @@ def test_withheld_values_are_no_attributes() -> None:
     assert "secret" not in str(told) and "SELECT $1" not in str(told)
 
 
+@PATIENT
 @given(sessions())
 def test_statements_are_children_of_their_session_s_span(who: Any) -> None:
     _, end = session_items(who)

@@ -6,17 +6,19 @@ import hmac
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from pgwitness.config_sinks import FileSink, OtlpSink, SyslogSink, WebhookSink
+from pgwitness.errors import UnavailableError
 from pgwitness.sinks.forms import form
 from pgwitness.sinks.items import Item
 from pgwitness.sinks.places import Place, Undeliverable
@@ -24,8 +26,8 @@ from pgwitness.sinks.places.opening import open_place
 from pgwitness.sinks.places.syslog import SyslogPlace
 from support.certificates import Authority
 from support.receivers import Answer, HttpReceiver, TcpReceiver, UdpReceiver
+from support.sink_items import PATIENT, settled_item
 from support.sink_items import items as any_items
-from support.sink_items import settled_item
 from support.waiting import wait_until
 
 ITEM = settled_item("UPDATE orders SET status = 'void'", "UPDATE 40000")
@@ -269,6 +271,14 @@ def test_a_failure_of_the_second_signal_brings_both_again(receiver: HttpReceiver
     assert first.path == second.path == "/v1/traces" and first.body == second.body
 
 
+def test_protobuf_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto", None)
+    with pytest.raises(UnavailableError, match="not installed") as raised:
+        open_place(OtlpSink(kind="otlp", url=SecretStr("http://127.0.0.1:1"), encoding="protobuf"))
+    assert raised.value.hint is not None and "pgwitness[otlp]" in raised.value.hint
+    open_place(OtlpSink(kind="otlp", url=SecretStr("http://127.0.0.1:1"))).close()
+
+
 # syslog
 
 RFC5424 = re.compile(
@@ -348,8 +358,8 @@ def test_a_certificate_that_nobody_knows(opened: Any, authority: Authority, tmp_
         receiver.stop()
 
 
+@PATIENT
 @given(any_items(), st.sampled_from(["json", "ocsf"]), st.integers(2048, 4000))
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_every_item_is_a_message_that_fits(item: Item, name: Any, longest: int) -> None:
     place = SyslogPlace(syslog(514, "udp", longest_message=longest), form(name))
     message = place.message(item)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from pgwitness.index.store import Session
@@ -25,6 +26,9 @@ from support.dialogue import Dialogue
 TIMES = st.datetimes().map(
     lambda at: at.replace(year=2000 + at.year % 60).isoformat("T", "microseconds") + "Z"
 )
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""On a busy machine, time says nothing."""
+
 _TEXT = st.text(max_size=60)
 _SOME = st.none() | _TEXT
 

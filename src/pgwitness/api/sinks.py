@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Any
+from datetime import datetime
 
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
 
 from pgwitness.api.access import May
 from pgwitness.api.context import Actor, ServicesHere
-from pgwitness.errors import InvalidError, UnavailableError
+from pgwitness.errors import NotFoundError, UnavailableError
 from pgwitness.index.times import of_nanoseconds
 from pgwitness.sinks.items import Item
 from pgwitness.sinks.places import Undeliverable
@@ -20,20 +21,43 @@ from pgwitness.sinks.status import sinks_status
 router = APIRouter()
 
 
+class SinkView(BaseModel):
+    sink: str = Field(description="its name in the settings")
+    kind: str
+    place: str = Field(description="where it delivers, without anything secret")
+    format: str
+    sql: str
+    parameters: bool
+    delivered: int = Field(description="items, since the gateway started")
+    rejected: int = Field(description="of them, that the receiver said it threw away")
+    delivered_at: datetime | None
+    lag_seconds: float = Field(description="age of the first item that should have arrived")
+    error: str | None = Field(description="why the latest attempt failed; null if it did not")
+    failing_since: datetime | None
+
+
+class SinkTested(BaseModel):
+    sink: str
+    place: str
+    id: str = Field(description="of the document that was delivered")
+    rejected: int
+
+
 @router.get("/sinks", dependencies=[May.oversee])
-def sinks(services: ServicesHere) -> list[dict[str, Any]]:
+def sinks(services: ServicesHere) -> list[SinkView]:
     """Each sink that is set: what it delivered, how far it is behind, why it fails."""
     settings = services.settings
-    return sinks_status(settings.state, settings.sinks)
+    found = sinks_status(settings.state, settings.sinks)
+    return [SinkView.model_validate(one) for one in found]
 
 
 @router.post("/sinks/{name}/test", dependencies=[May.administer])
-def test(name: str, services: ServicesHere, actor: Actor) -> dict[str, Any]:
+def test(name: str, services: ServicesHere, actor: Actor) -> SinkTested:
     """Deliver one item of type ``test`` now, apart from all others."""
     settings = services.settings.sinks.get(name)
     if settings is None:
         known = ", ".join(services.settings.sinks) or "none"
-        raise InvalidError(f"there is no sink {name!r}", hint=f"set are: {known}")
+        raise NotFoundError(f"there is no sink {name!r}", hint=f"set are: {known}")
     services.catalog.log(actor, "sink.test", name)
     item = Item(f"test/{secrets.token_hex(8)}", "test", of_nanoseconds(time.time_ns()))
     place = open_place(settings)
@@ -45,4 +69,4 @@ def test(name: str, services: ServicesHere, actor: Actor) -> dict[str, Any]:
         ) from None
     finally:
         place.close()
-    return {"sink": name, "place": place.name, "id": item.id, "rejected": place.rejected}
+    return SinkTested(sink=name, place=place.name, id=item.id, rejected=place.rejected)
