@@ -39,10 +39,7 @@ class Group(NamedTuple):
     tables: tuple[str, ...]
     """As each of them names them."""
     tag: str | None
-    """None for commands in ``READING``."""
-    ended: bool
-    """The server gave a tag."""
-    protocol: str
+    """None for commands in ``READING``, and where the server gave none."""
     copied: str | None
     """Direction of its COPY."""
     statements: int
@@ -79,11 +76,12 @@ class Change(NamedTuple):
 
 
 def groups(connection: Connection, piece: Piece, *, by_text: bool = True) -> Iterator[Group]:
-    """The groups of one piece of the scope; others may have groups of the same texts. Not ``by_text``: what is
-    in ``PLAIN`` is told apart by commands, tags and tables, and has no text."""
+    """The groups of one piece of the scope; others may have groups of the same texts. Not ``by_text``: what
+    is in ``PLAIN`` is told apart by commands, tags and tables, and has no text."""
     plain = func.coalesce(_STATEMENT.command, "").in_(READING)
     rest = cast(_STATEMENT.rest, Text)
     tag = func.json_extract(rest, _path("tag"), type_=Text)
+    direction = func.json_extract(rest, f"{_path('copy')}.direction", type_=Text)
     names = func.json_extract(rest, _path("tables"), type_=Text)
     key = [
         _SESSION.connection,
@@ -94,9 +92,7 @@ def groups(connection: Connection, piece: Piece, *, by_text: bool = True) -> Ite
         _text(by_text),
         names.label("names"),
         case((plain, null()), else_=tag).label("tag"),
-        tag.is_not(None).label("ended"),
-        func.json_extract(rest, _path("protocol"), type_=Text).label("protocol"),
-        func.json_extract(rest, f"{_path('copy')}.direction", type_=Text).label("copied"),
+        case((_STATEMENT.command == "COPY", direction), else_=null()).label("copied"),
     ]
     counts = [
         func.count().label("statements"),
@@ -116,10 +112,10 @@ def groups(connection: Connection, piece: Piece, *, by_text: bool = True) -> Ite
     query = select(gathered, _TEXT.sql).outerjoin(tables.texts, _TEXT.number == gathered.c.text)
     for row in connection.execute(query):
         # By place: there are as many rows as a scope has different texts.
-        *whose, names, tag, ended, protocol, copied, statements, rows, first, last, example, cut, sql = row
+        *whose, names, tag, copied, statements, rows, first, last, example, cut, sql = row
         named = tuple(msgspec.json.decode(names))
         sums = (statements, rows, first, last, example, int(cut or 0))
-        yield Group._make((*whose, sql or "", named, tag, bool(ended), protocol, copied, *sums))
+        yield Group._make((*whose, sql or "", named, tag, copied, *sums))
 
 
 def behind(connection: Connection, numbers: Sequence[int]) -> dict[int, Behind]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pgwitness.review.blast.groups import Group
+from pgwitness.review.blast.groups import READING, Group
 from pgwitness.statements.names import quote_name
 from pgwitness.statements.sql import Relation
 from pgwitness.statements.touches import UNKNOWN, Touches, touches
@@ -107,7 +107,7 @@ class Tally:
         self.marks["truncated"] += group.truncated
         if group.status in ("error", "cancelled", "skipped"):
             self.failed += group.statements
-        if group.protocol == "function" and group.status == "ok":
+        if group.command == "FUNCTION" and group.status == "ok":
             self.marks["protocol"] += group.statements
             return None
         if group.status not in ("ok", "unfinished") and not group.tag and not group.rows:
@@ -157,7 +157,7 @@ class Tally:
             self._by_tags(group)
             return change
         for write in found.writes:
-            counted = write.counted and group.ended and group.status == "ok"
+            counted = write.counted and _ended(group) and group.status == "ok"
             if not counted:
                 self.uncounted[_why(group, write.verb, own=write.counted)] += group.statements
             table = named(write.relation, group.tables, found)
@@ -256,6 +256,11 @@ def named(relation: Relation, tables: Sequence[str], found: Touches) -> str:
 def _all(found: Touches) -> Iterator[Relation]:
     yield from found.reads
     yield from (write.relation for write in found.writes)
+
+
+def _ended(group: Group) -> bool:
+    """The server gave a tag."""
+    return group.tag is not None or group.command in READING
 
 
 def _why(group: Group, verb: str, *, own: bool) -> str:
