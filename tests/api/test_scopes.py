@@ -16,6 +16,7 @@ from pgwitness.catalog.models import ANY, Names, TokenRole
 from pgwitness.config import HttpSettings, Settings
 from pgwitness.identity import tokens
 from pgwitness.index.filters import FILTERS
+from pgwitness.web.app import create_site
 from support import tapes
 
 CONNECTION = {"host": "db.example", "database": "shop", "user": "app"}
@@ -51,7 +52,25 @@ class Live:
 
     def list(self) -> list[dict[str, Any]]:
         return [
-            {"session": id_of(number), "identity": identity, "connection": connection}
+            {
+                "session": id_of(number),
+                "identity": identity,
+                "kind": "service",
+                "on_behalf_of": None,
+                "token": "k3v9x2m1qa",
+                "run": f"run-{mark(number)}",
+                "application_name": mark(number),
+                "connection": connection,
+                "database": "shop",
+                "connector": None,
+                "address": "10.0.0.7:51123",
+                "pid": number,
+                "started_at": "2026-11-18T11:06:40.000000+00:00",
+                "idle": True,
+                "quiet_seconds": 1.0,
+                "client_bytes": 1,
+                "server_bytes": 1,
+            }
             for number, (identity, connection) in SESSIONS.items()
         ]
 
@@ -95,7 +114,7 @@ def live() -> Live:
 
 @pytest.fixture(scope="module")
 def app(services: Services, live: Live) -> Any:
-    return create_app(dataclasses.replace(services, live=live))
+    return create_site(dataclasses.replace(services, live=live))
 
 
 @pytest.fixture(scope="module", params=READERS)
@@ -159,7 +178,9 @@ def test_no_filter_asks_for_more(reader: Asking) -> None:
         }
         for name, value in sought.items():
             for path in ("/sessions", "/statements/stream"):
-                answer = reader.get(path, **({"identity": identity, "connection": connection} | {name: value}))
+                answer = reader.get(
+                    path, **({"identity": identity, "connection": connection} | {name: value})
+                )
                 assert answer.status_code == 200, answer.text
                 assert id_of(number) not in answer.text
                 tried += 1
@@ -172,7 +193,9 @@ def test_a_session_of_others_is_one_that_is_not_there(reader: Asking, app: Any) 
     paths = [
         route.path.removeprefix("/api/v1")
         for route in iter_route_contexts(app.routes)
-        if "GET" in (route.methods or ()) and "{session}" in (route.path or "")
+        if "GET" in (route.methods or ())
+        and (route.path or "").startswith("/api")
+        and "{session}" in route.path
     ]
     asking = [("/sessions", "session"), ("/statements", "session"), ("/statements/stream", "session")]
     asking += [("/verify", "session"), ("/blast", "session")]
@@ -191,6 +214,28 @@ def test_a_session_of_others_is_one_that_is_not_there(reader: Asking, app: Any) 
 
 def same(answer: httpx.Response, given: str) -> tuple[int, str]:
     return answer.status_code, answer.text.replace(given, "ID")
+
+
+def test_no_page_and_no_answer_shows_what_is_out_of_reach(reader: Asking, app: Any) -> None:
+    """Every route that can be read: about everything, about a session of ours, about one of others."""
+    ours, others = min(reader.seen), min(reader.unseen, default=None)
+    asked = 0
+    for route in iter_route_contexts(app.routes):
+        path = route.path or ""
+        if "GET" not in (route.methods or ()) or path.endswith("/tail") or "{name}" in path:
+            continue
+        path = path.replace("{seq}", "1").replace("{number}", "1").replace("{token_id}", "nosuch")
+        for number in (ours, others) if "{session}" in path else (ours,):
+            if number is not None:
+                answer = reader.get("http://pgwitness" + path.replace("{session}", id_of(number)))
+                assert answer.status_code != 500, path
+                assert number in reader.seen or answer.status_code in (403, 404), path
+                asked += 1
+        if "{session}" not in path and others is not None:
+            about = {"session": id_of(others), "match": "marker"}
+            for name, value in about.items():
+                reader.get("http://pgwitness" + path, **{name: value})
+    assert asked > 40
 
 
 def test_a_head_that_others_share_is_not_ambiguous(reader: Asking) -> None:
