@@ -60,6 +60,7 @@ def ordinary() -> Dialogue:
 def looking(browser: Browser, state: Path, *talks: Dialogue, **options: object) -> Iterator[Visit]:
     if talks:
         tapes.record(state, *talks)
+        tapes.index(state).close()
     settings = options.pop("settings", {})
     with served(state, **settings) as url, Visit(browser, url, **options) as visit:  # type: ignore[arg-type]
         yield visit
@@ -291,12 +292,13 @@ def _first_paint(page: Page) -> float:
     return found[0] / 1000
 
 
-def _long_session(visit: Visit, statements: int) -> None:
+def _long_session(visit: Visit, statements: int, seconds: float) -> None:
+    """``seconds`` leave a busy machine its time: on an idle one it is below one."""
     page = visit.page
     visit.open(PATH)
     painted = _first_paint(page)
     print(f"first paint of {statements:,} statements: {painted:.3f} s")
-    assert painted < 2.0, "a second on a machine that has nothing else to do"
+    assert painted < seconds
     assert int(page.locator("#strip").get_attribute("data-statements") or 0) == statements
     page.keyboard.press("End")
     expect(page.locator(f"#s{statements}")).to_be_visible()
@@ -313,14 +315,14 @@ def _long_session(visit: Visit, statements: int) -> None:
 def test_a_long_session(browser: Browser, tmp_path: Path) -> None:
     with looking(browser, tmp_path, _many(LONG)) as visit:
         visit.open("/")
-        _long_session(visit, LONG)
+        _long_session(visit, LONG, 5)
 
 
 @pytest.mark.slow
 def test_a_very_long_session(browser: Browser, tmp_path: Path) -> None:
     with looking(browser, tmp_path, _many(100_000)) as visit:
         visit.open("/")
-        _long_session(visit, 100_000)
+        _long_session(visit, 100_000, 2)
 
 
 def _remark(visit: Visit) -> str:
