@@ -11,13 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgwitness.errors import InvalidError, NotFoundError
+from pgwitness.index.discretion import Text
 from pgwitness.index.filters import Filters, Scope
+from pgwitness.index.follower import Follower
+from pgwitness.index.location import Location
+from pgwitness.index.opening import open_writer
 from pgwitness.index.store import IndexReader
 from pgwitness.review.blast import blast_radius, tally
 from pgwitness.review.blast.telling import tell
 from pgwitness.wire.codec import query
 from support import tapes
 from support.dialogue import (
+    START,
     Dialogue,
     answers,
     complete,
@@ -33,6 +38,7 @@ from support.dialogue import (
     suspended,
     sync,
 )
+from support.tape_files import RECORDER, ZERO
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 ONE = str(tapes.session_id(1))
@@ -410,3 +416,44 @@ def test_beyond_very_many_texts_the_commands_tell(tmp_path: Path, monkeypatch: p
     reads = {each["table"]: (each["rows"], each["statements"]) for each in hasty["reads"]}
     assert reads == {"public.a": (4, 4), "public.refunds": (0, 4), "public.c": (1, 1)}
     assert any("beyond the first" in sentence for sentence in hasty["unseen"])
+
+
+@pytest.mark.parametrize("kept", ["normalised", "none"])
+def test_where_the_index_keeps_no_texts_commands_and_tags_tell(tmp_path: Path, kept: Text) -> None:
+    one = tapes.dialogue(1).run("UPDATE orders SET a = 'secret' FROM refunds", "UPDATE 5")
+    one.run("SELECT a FROM refunds WHERE b = 7", "SELECT 3").run("TRUNCATE a, b", "TRUNCATE TABLE")
+    one.run("INSERT INTO kept VALUES ('secret')", "INSERT 0 2").ended()
+    tapes.record(tmp_path, one)
+    _, writer = open_writer(Location(tmp_path), tmp_path / "tape", kept)
+    follower = Follower(tmp_path / "tape", writer)
+    while follower.step():
+        pass
+    writer.close()
+    reader = IndexReader(tmp_path)
+    found = blast_radius(reader, Filters(session=ONE))
+    reader.close()
+    assert written(found) == {
+        ("public.orders", "UPDATE"): (5, 0),
+        ("public.kept", "INSERT"): (2, 0),
+        ("public.a", "TRUNCATE"): (0, 1),
+        ("public.b", "TRUNCATE"): (0, 1),
+    }
+    assert {each["table"]: each["rows"] for each in found["reads"]} == {"public.refunds": 3}
+    assert f"index.text = {kept}" in found["unseen"][0] and "secret" not in told(found)
+
+
+def test_erased_and_unreadable_parts_are_said(tmp_path: Path) -> None:
+    one, two = tapes.dialogue(1).run("UPDATE a SET x = 1", "UPDATE 9").ended(), tapes.dialogue(2)
+    two.run("UPDATE a SET x = 1", "UPDATE 2")
+    with tapes.Recording(tmp_path, [one, two]) as recording:
+        recording.put_all()
+        event = {"event": "session_erased", "session": ONE, "identity": "billing-agent", "position": [1, 2]}
+        recording.writer.append_json(ZERO, RECORDER, START, event)
+        recording.writer.append(tapes.session_id(2).bytes, 99, START, b"of no kind")
+        reader = tapes.index(tmp_path)
+        by_identity = blast_radius(reader, Filters(identity="billing-agent"))
+        by_run = blast_radius(reader, Filters(run="run-81"))
+        reader.close()
+    assert written(by_identity) == {("public.a", "UPDATE"): (2, 0)}
+    assert "1 session of this scope erased" in by_identity["unseen"][0]
+    assert "whether they were of this run" in by_run["unseen"][0]

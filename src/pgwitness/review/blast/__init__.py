@@ -31,11 +31,11 @@ def blast_radius(index: IndexReader, filters: Filters) -> dict[str, Any]:
             "a blast radius needs a scope",
             hint="name a session, or give --run, --identity, --connection, --since or --until",
         )
+    if filters.session is not None:
+        filters = filters.with_session(index.resolve(filters.session, filters.scope))
     tally = Tally()
     with index.connection() as connection:
         if connection is None:
-            if filters.session:
-                index.resolve(filters.session)
             return _document(filters, tally, {}, [], 0, [])
         changed: list[Change] = []
         numbers: set[int] = set()

@@ -205,7 +205,7 @@ class Tally:
     def _read(self, group: Group, found: Touches) -> None:
         """Also of what was rolled back: what was read is known."""
         told = "execute" not in found.marks and found.understood
-        selected = (group.tag or group.command or "").partition(" ")[0] == "SELECT"
+        selected = _verb(group) == "SELECT"
         came_back = (group.rows or 0) if found.gives_rows or (selected and not told) else 0
         if group.status not in ("ok", "unfinished") and not came_back:
             return
@@ -217,7 +217,7 @@ class Tally:
             else:
                 read.columns.update(dict.fromkeys(columns.get(relation, ())))
         if not told:
-            for table in group.tables if selected else group.tables[1:]:
+            for table in _named_to_read(group):
                 self._reading(group, table, came_back).columns_known = False
 
     def _reading(self, group: Group, table: str, came_back: int) -> Read:
@@ -256,6 +256,18 @@ def named(relation: Relation, tables: Sequence[str], found: Touches) -> str:
 def _all(found: Touches) -> Iterator[Relation]:
     yield from found.reads
     yield from (write.relation for write in found.writes)
+
+
+def _verb(group: Group) -> str:
+    """By the tag: what an EXECUTE ran."""
+    return (group.tag or group.command or "").partition(" ")[0]
+
+
+def _named_to_read(group: Group) -> Sequence[str]:
+    """Where the text does not tell: all that a SELECT names, and what a change names after its target."""
+    if group.command in _FILLING or _verb(group) in _CHANGING:
+        return group.tables[1:]
+    return group.tables if _verb(group) == "SELECT" else ()
 
 
 def _ended(group: Group) -> bool:
