@@ -104,6 +104,8 @@ API = {
     "GET /blast": "read",
     "GET /events": "oversee",
     "GET /record": "oversee",
+    "GET /record/head": "oversee",
+    "GET /record/key": "oversee",
     "GET /index": "read",
     "POST /readings": "read",
     "GET /sinks": "oversee",

@@ -61,4 +61,4 @@ def test_the_head_is_what_others_keep(sealed: Path, pgwitness: Command, tmp_path
 
 
 def test_without_a_record(pgwitness: Command) -> None:
-    assert "no sealed record yet" in pgwitness("record", "head", code=3)
+    assert "holds no record" in pgwitness("record", "head", code=3)

@@ -4,7 +4,7 @@ any length.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from inspect import Parameter, Signature
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from pgwitness.api.access import May, Reader, ReaderHere
 from pgwitness.api.context import ServicesHere
@@ -28,6 +28,7 @@ from pgwitness.review.export import FORMATS, MEDIA_TYPES, export_session, file_n
 from pgwitness.review.replay import replay
 from pgwitness.review.sessions import list_sessions, show_session
 from pgwitness.review.statements import iterate_statements, list_statements, show_statement
+from pgwitness.sealing.offer import Heads
 from pgwitness.sealing.status import record_status
 from pgwitness.statements.model import Statement
 
@@ -198,16 +199,41 @@ def record(services: ServicesHere) -> dict[str, Any]:
     return record_status(services.settings.state)
 
 
+@router.get("/record/head", dependencies=[May.oversee], response_class=PlainTextResponse)
+def record_head(services: ServicesHere) -> str:
+    """The latest checkpoint that may leave the house: a signed note, to be kept elsewhere."""
+    return _there(lambda: Heads(services.settings.state).latest().decode())
+
+
+@router.get("/record/key", dependencies=[May.oversee], response_class=PlainTextResponse)
+def record_key(services: ServicesHere) -> str:
+    """The public key that checkpoints are signed with, to verify on another machine."""
+    return _there(lambda: Heads(services.settings.state).verifier()) + "\n"
+
+
 @router.get("/index", dependencies=[May.read])
 def index(services: ServicesHere, reader: ReaderHere) -> dict[str, Any]:
-    """How far the index is behind the tape. Who may not see all gets no counts, and of problems only whether
-    there are any.
+    """How far the index is behind the tape. Who may not see all gets null for counts, and of problems only
+    whether there are any.
     """
     status = index_status(services.settings.state)
     if reader.sees_all:
         return status
     some = [{"problem": "a part of the tape could not be read"}] if status["problems"] else []
-    return {"lag_bytes": status["lag_bytes"], "lag_seconds": status["lag_seconds"], "problems": some}
+    return status | {"position": None, "sessions": None, "statements": None, "problems": some}
+
+
+def _there(read: Callable[[], str]) -> str:
+    """What the sealer has made. Raises UnavailableError if it has not yet."""
+    try:
+        found = read()
+    except OSError:
+        found = ""
+    if not found.strip():
+        raise UnavailableError(
+            "there is no sealed record yet", hint="the gateway makes it: pgwitness gateway"
+        )
+    return found
 
 
 def note_listing(services: Services, actor: str, filters: Filters, *, action: str = "statements") -> None:

@@ -77,6 +77,8 @@ def _problem(document: Any) -> str:
 
 def _position(document: Document) -> str:
     position = document.get("position", 0)
+    if position is None:
+        return ""
     return f"segment {position >> 32}, offset {position & 0xFFFFFFFF}"
 
 

@@ -7,10 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from pgwitness.cli import text
-from pgwitness.cli.options import Config, State, client, load_settings
+from pgwitness.cli.options import Config, State, client
 from pgwitness.cli.output import Column, Document, Format, FormatOption, console, detail, listing
-from pgwitness.errors import UnavailableError
-from pgwitness.sealing.offer import Heads
 
 app = typer.Typer(help="The sealed record: how far it is, and its head.", no_args_is_help=True)
 
@@ -46,20 +44,13 @@ def head(
     config: Config = None,
 ) -> None:
     """Print the latest checkpoint that may leave the house, or the key that it is signed with: for a witness,
-    or to verify on another machine. From the state directory on this machine.
+    or to verify on another machine.
 
     Example: pgwitness record head > head.txt
     """
-    heads = Heads(load_settings(state, config).state)
-    try:
-        said = heads.verifier() + "\n" if key else heads.latest().decode()
-    except OSError:
-        said = ""
-    if not said:
-        raise UnavailableError(
-            "there is no sealed record yet", hint="the gateway makes it: pgwitness gateway"
-        )
-    typer.echo(said, nl=False)
+    with client(state, config) as api:
+        said = b"".join(api.stream("/record/key" if key else "/record/head"))
+    typer.echo(said.decode(), nl=False)
 
 
 def _sealer(document: Document) -> str:
