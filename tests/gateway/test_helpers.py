@@ -1,6 +1,7 @@
 """A process beside the gateway is kept running, and nothing else depends on it."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -93,3 +94,26 @@ time.sleep(60)
     (tmp_path / "go").touch()
     await crashed.stop()
     assert mark.read_text() == "xx"
+
+
+async def test_none_is_started_with_the_signals_that_another_holds_back(tmp_path: Path) -> None:
+    ours = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    code = """
+import pathlib, sys, time
+status = pathlib.Path("/proc/self/status").read_text()
+pathlib.Path(sys.argv[1]).write_text(next(line for line in status.splitlines() if line.startswith("SigBlk")))
+time.sleep(60)
+"""
+    marks = [tmp_path / str(number) for number in range(4)]
+    helpers = [
+        Helper("one", [sys.executable, "-c", code, str(mark)], stop_seconds=0.2, finishes=bool(number % 2))
+        for number, mark in enumerate(marks)
+    ]
+    for helper in helpers:
+        helper.start()
+    await _until(lambda: all(mark.exists() and mark.read_text() for mark in marks))
+    blocked = [bool(int(mark.read_text().split()[1], 16) >> (signal.SIGTERM - 1) & 1) for mark in marks]
+    assert blocked == [False, True, False, True]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == ours
+    for helper in helpers:
+        await helper.stop()

@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -22,6 +23,7 @@ STEADY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 5.0
 SEAL_SECONDS: Final = 60.0
 """What is not sealed by then is sealed by the next sealer."""
+_spawning: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 _ASKED: Final = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
 """How a helper ends that was asked to, as by a signal to all processes of the gateway's group."""
 
@@ -82,15 +84,16 @@ class Helper:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         """Raises OSError."""
-        # A child inherits the mask of the thread that starts it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if self._finishes else ())
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, env=self._environment
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return self._process
+        # A child inherits the mask of the thread that starts it; so one at a time, or one takes another's.
+        async with _spawning.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if self._finishes else ())
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command, stdin=asyncio.subprocess.DEVNULL, env=self._environment
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            return self._process
 
     async def _keep_running(self) -> None:
         loop = asyncio.get_running_loop()

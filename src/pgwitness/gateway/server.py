@@ -328,10 +328,8 @@ class Gateway:
     async def _stop_services(self) -> None:
         if self._http is not None:
             await self._http.stop()
-        if self._indexing is not None:
-            await self._indexing.stop()
-        if self._delivering is not None:
-            await self._delivering.stop()
+        helpers = [helper for helper in (self._indexing, self._delivering) if helper is not None]
+        await asyncio.gather(*(helper.stop() for helper in helpers))
 
     def _let_go(self) -> None:
         while self._undo:
