@@ -37,10 +37,11 @@ class Pair:
     server: Server
     name: str
     dsn: str
+    other_way: str = ""
 
     @property
     def copy(self) -> str:
-        return self.server.dsn(f"{self.name}_copy", user="app")
+        return self.other_way or self.server.dsn(f"{self.name}_copy", user="app")
 
     @property
     def connection(self) -> str:

@@ -7,7 +7,7 @@ later, with the end of a transaction, and are judged then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pgwitness.reenact.comparison import SHOWN, Windows, compare
 from pgwitness.reenact.nature import Window
@@ -54,7 +54,9 @@ class Judge:
     def recorded(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, StatementRecorded):
-                self._windows.recorded.ends = datetime.fromisoformat(event.statement.started_at)
+                began = datetime.fromisoformat(event.statement.started_at)
+                took = timedelta(microseconds=event.statement.duration_us or 0)
+                self._windows.recorded.ends = max(self._windows.recorded.ends, began + took)
                 place = self._then.places.of(event.statement)
                 if self._is_sent(place):
                     self._then.add(place, event.statement)
