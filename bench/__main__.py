@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import HERE, measures, report, routes
+from bench import HERE, measures, report, routes, search
 from bench.report import Row
 from bench.routes import Route
 
+SEARCH = "search"
+"""``--only search``: nothing but that, without any server."""
 MODES = ("simple", "extended", "prepared")
 
 
@@ -26,9 +28,20 @@ class Scale:
     copy_bytes: int = 520_000_000
     statements: int = 40_000
     sessions: int = 1000
+    indexed: int = 5_000_000
+    """Statements of the index that is searched, a hundred a session."""
 
 
-QUICK = Scale(rounds=1, seconds=1, scale=1, rows=50_000, copy_bytes=10_000_000, statements=2000, sessions=50)
+QUICK = Scale(
+    rounds=1,
+    seconds=1,
+    scale=1,
+    rows=50_000,
+    copy_bytes=10_000_000,
+    statements=2000,
+    sessions=50,
+    indexed=50_000,
+)
 
 Plan = list[tuple[Row, dict[str, Route], measures.Measure]]
 """What to measure in each round: the row, its routes by label, the measure."""
@@ -38,6 +51,17 @@ def main() -> int:
     arguments = _arguments()
     scale = QUICK if arguments.quick else Scale(rounds=arguments.rounds, seconds=arguments.seconds)
     measures.raise_file_limit()
+    rows = [] if arguments.only == SEARCH else _measured(arguments, scale)
+    sections = [_searched(arguments, scale)] if arguments.only in SEARCH else []
+    facts = {**measures.machine(), "rounds": str(scale.rounds), "seconds a sample": f"{scale.seconds:g}"}
+    target = Path(arguments.output)
+    report.write(target, rows, facts, sections)
+    print(target.read_text().split("## Every round")[0])
+    return 0
+
+
+def _measured(arguments: argparse.Namespace, scale: Scale) -> list[Row]:
+    """What the gateway costs."""
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(routes.database(scale.scale))
         bouncer = stack.enter_context(routes.pgbouncer(cluster))
@@ -52,12 +76,15 @@ def main() -> int:
         plan = [step for step in plan if arguments.only in step[0].name]
         for number in range(scale.rounds):
             _round(plan, number, scale.rounds)
-    rows = [row for row, _, _ in plan]
-    facts = {**measures.machine(), "rounds": str(scale.rounds), "seconds a sample": f"{scale.seconds:g}"}
-    target = Path(arguments.output)
-    report.write(target, rows, facts)
-    print(target.read_text().split("## Every round")[0])
-    return 0
+    return [row for row, _, _ in plan]
+
+
+def _searched(arguments: argparse.Namespace, scale: Scale) -> list[str]:
+    """How fast searches are, of an index that is made for it or was kept in ``--state``."""
+    with tempfile.TemporaryDirectory(prefix="pgw-search-") as directory:
+        state = Path(arguments.state or directory)
+        found = search.measured(state, scale.indexed, scale.indexed // 100, scale.rounds)
+    return search.section(found)
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of each pgbench run")
     parser.add_argument("--only", default="", help="only measures with this text in their name")
+    parser.add_argument("--state", help="where the index of the searches is kept, or made to be kept")
     parser.add_argument("--output", help="default: bench/RESULTS.md; a quick run writes elsewhere")
     arguments = parser.parse_args()
     if arguments.output is None:

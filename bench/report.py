@@ -43,7 +43,8 @@ class Row:
         return f"{'holds' if reached >= bound else '**misses**'} ≥ {bound:g} × {what}"
 
 
-def write(path: Path, rows: Iterable[Row], facts: dict[str, str]) -> None:
+def write(path: Path, rows: Iterable[Row], facts: dict[str, str], sections: Iterable[list[str]] = ()) -> None:
+    """``sections`` are lines of their own, after the rows."""
     rows = list(rows)
     now = datetime.datetime.now(datetime.UTC)
     text = ["# What the gateway costs", ""]
@@ -52,7 +53,17 @@ def write(path: Path, rows: Iterable[Row], facts: dict[str, str]) -> None:
     ]
     text += ["turn, on the same server, and a ratio is the median of the rounds' own ratios.", ""]
     text += [f"- {name}: {value}" for name, value in {"when": f"{now:%Y-%m-%d %H:%M} UTC", **facts}.items()]
-    text += [
+    if rows:
+        text += _tables(rows)
+    for lines in sections:
+        text += ["", *lines]
+    if rows:
+        text += ["", "## Every round", "", *_rounds(rows)]
+    path.write_text("\n".join([*text, ""]))
+
+
+def _tables(rows: list[Row]) -> list[str]:
+    text = [
         "",
         "## Comparison",
         "",
@@ -60,8 +71,7 @@ def write(path: Path, rows: Iterable[Row], facts: dict[str, str]) -> None:
     ]
     text += ["", "## On the way only", "", *_comparison([row for row in rows if _between(row)])]
     text += ["", "## Settings of pgwitness", "", *_settings([row for row in rows if _variants(row)])]
-    text += ["", "## Every round", "", *_rounds(rows), ""]
-    path.write_text("\n".join(text))
+    return text
 
 
 def _between(row: Row) -> bool:

@@ -11,7 +11,7 @@ import argparse
 import contextlib
 import json
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import HERE
+from pgwitness.index.database import MAPPED
 from pgwitness.index.filters import Filters, Scope, parse
 from pgwitness.index.location import Location
+from pgwitness.index.status import index_status
 from pgwitness.index.store import IndexReader
 from support.population import BEGAN, DAYS, RARE, RARE_TABLE, READER, populate
 
@@ -170,7 +172,7 @@ def main() -> int:
         return 0
     with contextlib.ExitStack() as stack:
         state = options.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgw-search-")))
-        _tell(measured(state, options.statements, options.sessions, options.rounds))
+        print("\n".join(section(measured(state, options.statements, options.sessions, options.rounds))))
     return 0
 
 
@@ -195,26 +197,50 @@ def _ask(state: Path, rounds: int) -> dict[str, Any]:
     index = IndexReader(state)
     current = Location(state).current()
     assert current is not None
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak that was the parent's
+    base = _memory("RssAnon")
     questions = asked(index)
     cold: dict[str, float] = {}
     for name, ask in questions:
         index.close()
         _drop(current)
-        cold[name] = _seconds(ask)
+        cold[name], _ = _seconds(ask)
     warm: dict[str, list[float]] = {name: [] for name, _ in questions}
+    cpu: dict[str, list[float]] = {name: [] for name, _ in questions}
     for _ in range(rounds):
         for name, ask in questions:
-            warm[name].append(_seconds(ask))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            seconds, processor = _seconds(ask)
+            warm[name].append(seconds)
+            cpu[name].append(processor)
+    peak, own = _memory("VmHWM"), _memory("RssAnon")
     index.close()
-    return {"cold": cold, "warm": warm, "peak": peak / 1024, "base": base / 1024}
+    counted = index_status(state)
+    return {
+        "cold": cold,
+        "warm": warm,
+        "cpu": cpu,
+        "rounds": rounds,
+        "statements": counted["statements"],
+        "sessions": counted["sessions"],
+        "peak": peak,
+        "own": own,
+        "base": base,
+        "mapped": MAPPED / 2**20,
+    }
 
 
-def _seconds(ask: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+def _memory(name: str) -> float:
+    """Of this process, in MiB: see proc(5)."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def _seconds(ask: Callable[[], Any]) -> tuple[float, float]:
+    """(on the clock, of the processor)"""
+    began, processor = time.perf_counter(), time.process_time()
     ask()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - processor
 
 
 def _drop(path: Path) -> None:
@@ -225,14 +251,42 @@ def _drop(path: Path) -> None:
     os.close(file)
 
 
-def _tell(found: dict[str, Any]) -> None:
-    print(f"index: {found['bytes'] / 1e9:.2f} GB, made in {found['made in']:.0f} s")
-    for name, times in found["warm"].items():
-        warm, cold = statistics.median(times) * 1e3, found["cold"][name] * 1e3
-        print(f"{name:<45} {warm:>8.1f} ms warm {cold:>8.1f} cold")
+def section(found: dict[str, Any]) -> list[str]:
+    """For RESULTS.md."""
+    lines = ["## Search", ""]
+    size = f"{found['statements']:,} statements in {found['sessions']:,} sessions"
+    lines += [
+        f"{len(found['warm'])} questions, {found['rounds']} times each, of an index of {size}",
+        f"({found['bytes'] / 1e9:.1f} GB), as the API asks them, a page of {PAGE} where it is a listing.",
+        "Cold: the index was out of the page cache and opened anew, so that these times are the disk's.",
+        "",
+        "| all questions, ms | p50 | p95 | longest | target |",
+        "|---|--:|--:|--:|---|",
+    ]
     for name, row in summary(found).items():
-        print(f"{name}: " + "  ".join(f"{label} {value:.1f}" for label, value in row.items()))
-    print(f"peak memory of the reader {found['peak']:.0f} MiB, {found['base']:.0f} before the first question")
+        target = ""
+        if name == "warm":
+            target = f"{'holds' if row['p95'] <= LIMIT_MS else '**misses**'} p95 ≤ {LIMIT_MS:g}"
+        lines.append(f"| {name} | {row['p50']:.0f} | {row['p95']:.0f} | {row['longest']:.0f} | {target} |")
+    own = f"{found['own']:.0f} MiB, {found['base']:.0f} before the first question"
+    lines += [
+        "",
+        f"Peak memory of the reading process: {found['peak']:.0f} MiB. Its own of that are {own}; the others",
+        f"are pages of files that it maps, of the index {found['mapped']:.0f} MiB at most, which the kernel",
+        "may take back.",
+        "",
+        "| question | filters | warm, median ms | longest | of it CPU, median | cold |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    given = {name: filters for name, _, filters in QUESTIONS}
+    for name, times in found["warm"].items():
+        told = " ".join(f"{key}={value}" for key, value in given.get(name, {}).items())
+        filters = f"`{told}`" if told else ""
+        lines.append(
+            f"| {name} | {filters} | {statistics.median(times) * 1e3:.1f} | {max(times) * 1e3:.1f} "
+            f"| {statistics.median(found['cpu'][name]) * 1e3:.1f} | {found['cold'][name] * 1e3:.1f} |"
+        )
+    return lines
 
 
 def summary(found: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -40,4 +40,6 @@ _WRITER = (
     # What is deleted is overwritten: erasure, and the setting of what the index keeps, hold for its bytes.
     "secure_delete = ON",
 )
-_READER = ("query_only = ON", "cache_size = -16384", "mmap_size = 268435456")
+MAPPED = 256 << 20
+"""Bytes of the index that each connection of a reader maps: memory that the kernel may take back."""
+_READER = ("query_only = ON", "cache_size = -16384", f"mmap_size = {MAPPED}")
