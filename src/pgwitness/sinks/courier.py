@@ -17,7 +17,7 @@ from typing import Final
 from pgwitness.sinks.feed import Batch, Feed
 from pgwitness.sinks.places import Place, Undeliverable
 
-SHORTEST_SLEEP: Final = 0.1
+SHORTEST_SLEEP: Final = 0.2
 LONGEST_SLEEP: Final = 0.5
 SLEEP_FACTOR: Final = 8.0
 FIRST_PAUSE: Final = 0.5
