@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from pgwitness.config_sinks import AnySink, FileSink, WebhookSink
+from pgwitness.config.sinks import AnySink, FileSink, WebhookSink
 from pgwitness.errors import ConflictError
 from pgwitness.sinks import courier
 from pgwitness.sinks.process import SinksProcess

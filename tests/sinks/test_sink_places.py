@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from pgwitness.config_sinks import FileSink, OtlpSink, SyslogSink, WebhookSink
+from pgwitness.config.sinks import FileSink, OtlpSink, SyslogSink, WebhookSink
 from pgwitness.errors import UnavailableError
 from pgwitness.sinks.forms import form
 from pgwitness.sinks.items import Item

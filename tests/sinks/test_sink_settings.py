@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pgwitness.config import load
-from pgwitness.config_sinks import FileSink, SyslogSink, WebhookSink
+from pgwitness.config.sinks import FileSink, SyslogSink, WebhookSink
 from pgwitness.errors import InvalidError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "sinks.md"

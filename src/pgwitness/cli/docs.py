@@ -73,7 +73,7 @@ def settings_page() -> str:
 
 _SETTINGS_HEAD = """# Settings
 
-Made by `pgwitness docs settings` from `pgwitness/config.py`.
+Made by `pgwitness docs settings` from `pgwitness/config/`.
 
 The first that says something wins: an option of the command, the environment variable, the TOML file of
 `--config` or `PGWITNESS_CONFIG`, the default. A name in the file that is not listed here is an error.

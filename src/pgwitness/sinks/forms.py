@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pgwitness.config_sinks import Format
+from pgwitness.config.sinks import Format
 from pgwitness.sinks import ocsf
 from pgwitness.sinks.items import Item, document
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pgwitness.config_sinks import AnySink
+from pgwitness.config.sinks import AnySink
 from pgwitness.errors import WitnessError
 from pgwitness.index.store import IndexReader
 from pgwitness.processes import only_one

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pgwitness.config_sinks import AnySink
+from pgwitness.config.sinks import AnySink
 from pgwitness.processes import holder
 from pgwitness.sinks.courier import Delivery
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 import httpx
 
-from pgwitness.config_sinks import OtlpSink, WebhookSink
+from pgwitness.config.sinks import OtlpSink, WebhookSink
 from pgwitness.sinks.forms import Form, array, lines
 from pgwitness.sinks.items import Item
 from pgwitness.sinks.places import Undeliverable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from pgwitness.config_sinks import AnySink, FileSink, OtlpSink, SyslogSink, WebhookSink
+from pgwitness.config.sinks import AnySink, FileSink, OtlpSink, SyslogSink, WebhookSink
 from pgwitness.sinks.forms import form
 from pgwitness.sinks.places import Place
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pgwitness.config_sinks import OtlpSink
+from pgwitness.config.sinks import OtlpSink
 from pgwitness.errors import UnavailableError
 from pgwitness.sinks.items import Item
 from pgwitness.sinks.otlp import requests

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Final
 
 import pgwitness
-from pgwitness.config_sinks import SyslogSink
+from pgwitness.config.sinks import SyslogSink
 from pgwitness.sinks.forms import Form, line
 from pgwitness.sinks.items import Item, cut
 from pgwitness.sinks.places import Undeliverable

@@ -6,7 +6,6 @@ it, since that is where a sink's secrets belong: ``PGWITNESS_SINKS__SIEM__TOKEN`
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -19,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-LocalPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+from pgwitness.config.sections import LocalPath
+
 Sends = Literal["statements", "sessions", "refusals", "findings"]
 Format = Literal["json", "ocsf"]
 FormatField = Annotated[
