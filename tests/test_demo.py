@@ -60,10 +60,10 @@ def test_keep_leaves_it_running() -> None:
             (dsn,) = re.findall(r"psql '([^']+)'", screen)
             with psycopg.connect(dsn) as connection:
                 assert connection.execute("SELECT count(*) FROM orders").fetchone() == (60_000,)
-            assert re.search(r"API\s+http://127\.0\.0\.1:\d+", screen)
-            ((socket, url),) = re.findall(r"curl --unix-socket (\S+) (\S+)", screen)
-            with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as client:
-                assert client.get(url).json()["items"][0]["identity"] == "billing-agent"
+            ((web, token),) = re.findall(r"web\s+(http://127\.0\.0\.1:\d+), sign in with (pgw_\S+)", screen)
+            with httpx.Client(base_url=web, follow_redirects=True) as visitor:
+                page = visitor.post("/sign-in", data={"token": token})
+            assert "Overview" in page.text and "billing-agent" in page.text
         finally:
             demo.send_signal(signal.SIGTERM)
             demo.communicate(timeout=60)

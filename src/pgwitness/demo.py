@@ -24,7 +24,16 @@ from rich.table import Table
 from rich.text import Text
 
 from pgwitness.demo_proof import Proof, prove
-from pgwitness.demo_stage import CONNECTION, IDENTITY, connector, database, gateway, pgwitness, register
+from pgwitness.demo_stage import (
+    CONNECTION,
+    IDENTITY,
+    connector,
+    database,
+    gateway,
+    pgwitness,
+    register,
+    viewer,
+)
 from pgwitness.errors import UnavailableError
 
 RUN = "run-81"
@@ -252,11 +261,11 @@ def _next_steps(console: Console, state: Path, session: str) -> None:
         console.print(f"  {command}", soft_wrap=True, highlight=False)
 
 
-def _wait(console: Console, api: str, state: Path, dsn: str) -> None:
+def _wait(console: Console, web: str, state: Path, dsn: str) -> None:
     """Until Ctrl-C or SIGTERM."""
-    curl = f"curl --unix-socket {state / 'admin.sock'} http://localhost/api/v1/sessions"
+    token = viewer(state)
     console.print(
-        f"\nAPI     {api}, here without a token: {curl}\nconnect psql '{dsn}'\n[dim]Ctrl-C ends it.[/dim]",
+        f"\nweb     {web}, sign in with {token}\nconnect psql '{dsn}'\n[dim]Ctrl-C ends it.[/dim]",
         soft_wrap=True,
     )
     for ending in (signal.SIGTERM, signal.SIGINT):

@@ -18,6 +18,7 @@ from pgwitness.embedded import Cluster, wheel_programs
 from pgwitness.errors import UnavailableError
 
 IDENTITY, CONNECTION, CONNECTOR = "billing-agent", "shop", "beside-postgres"
+VIEWER = "you"
 
 
 @contextlib.contextmanager
@@ -58,7 +59,16 @@ def register(state: Path, port: int) -> str:
     way = ("--connector", CONNECTOR, "--sslmode", "disable")
     pgwitness(state, "connection", "add", CONNECTION, *target, *way)
     pgwitness(state, "identity", "add", IDENTITY, "--connections", CONNECTION)
-    issued = pgwitness(state, "token", "issue", IDENTITY, "--ttl", "24h")
+    return _token(pgwitness(state, "token", "issue", IDENTITY, "--ttl", "24h"))
+
+
+def viewer(state: Path) -> str:
+    """A token for the pages: of a person who may everything."""
+    pgwitness(state, "identity", "add", VIEWER, "--kind", "human")
+    return _token(pgwitness(state, "token", "issue", VIEWER, "--role", "admin", "--ttl", "24h"))
+
+
+def _token(issued: str) -> str:
     return next(word for word in issued.split() if word.startswith("pgw_"))
 
 

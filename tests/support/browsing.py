@@ -37,10 +37,10 @@ class Visit:
             reduced_motion="reduce",
             accept_downloads=True,
         )
-        self._context.set_default_timeout(10_000)
+        self._context.set_default_timeout(30_000)
         self.page: Page = self._context.new_page()
         self.refused: set[int] = set()
-        """Statuses that are expected here: Chromium puts each answer of an error on the console."""
+        """Statuses that are expected here: Chromium and htmx put them on the console."""
         self.addresses: list[str] = []
         self._wrong: list[str] = []
         self.page.on("console", self._heard)
@@ -123,8 +123,8 @@ class Visit:
         raise AssertionError(f"Tab does not lead to {words!r}: {seen}")
 
     def _heard(self, message: ConsoleMessage) -> None:
-        status = {f"status of {status} " for status in self.refused}
-        if message.type == "error" and not any(each in message.text for each in status):
+        known = [f"{words} {status} " for status in self.refused for words in ("status of", "Error Code")]
+        if message.type == "error" and not any(each in message.text for each in known):
             self._wrong.append(f"console: {message.text} ({self.page.url})")
 
     def _asked(self, request: Request) -> None:

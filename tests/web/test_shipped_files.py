@@ -111,3 +111,10 @@ def test_no_template_has_a_script_or_a_style_of_its_own() -> None:
     for file in TEMPLATES.rglob("*.html"):
         assert not wrong.search(file.read_text()), file.name
         environment().get_template(str(file.relative_to(TEMPLATES)))
+
+
+def test_who_guesses_tokens_is_told_to_wait(site: httpx.Client) -> None:
+    answers = [site.post("/sign-in", data={"token": f"pgw_{n}_guess"}) for n in range(12)]
+    assert {each.status_code for each in answers[:10]} == {401}
+    assert answers[-1].status_code == 429 and int(answers[-1].headers["retry-after"]) > 0
+    assert "too many requests" in answers[-1].text and "guess" not in answers[-1].text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from pgwitness.api import admin, schemas
@@ -14,16 +14,14 @@ from pgwitness.api.problems import problem
 from pgwitness.api.services import Services
 from pgwitness.api.watch import views
 from pgwitness.errors import WitnessError
-from pgwitness.web.entering import document, entered, names, results
-from pgwitness.web.rendering import is_fragment, render
+from pgwitness.web.entering import Entered, document, names, results
+from pgwitness.web.rendering import is_fragment, render, render_after
 from pgwitness.web.viewer import page_router
 from pgwitness.web.watching import counting
 
 router = page_router(May.review)
 operating = page_router(May.operate)
 administering = page_router(May.administer)
-
-Entered = Annotated[dict[str, str], Depends(entered)]
 
 
 @router.get("/connections")
@@ -91,14 +89,12 @@ def _list(
 ) -> Response:
     found = [each for each in services.catalog.connections.list() if reader.reaches(each.name)]
     watched = views(services, [each.name for each in found])
-    refused = problem(error) if error else None
-    return render(
+    return render_after(
         request,
         "connections.html",
-        refused["status"] if refused else 200,
+        error,
         connections=[schemas.connection_view(each, watched.get(each.name)) for each in found],
         connectors=_connectors(services, reader),
-        problem=refused,
         given=given or {},
     )
 
@@ -115,17 +111,15 @@ def _one(
     given: dict[str, str] | None = None,
 ) -> Response:
     shown = admin.show_connection(name, services, reader)
-    refused = problem(error) if error else None
-    return render(
+    return render_after(
         request,
         "connection.html",
-        refused["status"] if refused else 200,
+        error,
         connection=shown,
         connectors=_connectors(services, reader),
         findings=counting(services, reader, name),
         done=done,
         check=check,
-        problem=refused,
         given=given if given is not None else _as_entered(shown),
     )
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from pgwitness.api import connectors as api
 from pgwitness.api.access import May
 from pgwitness.api.context import Actor, ServicesHere
-from pgwitness.api.problems import problem
 from pgwitness.api.services import Services
 from pgwitness.errors import WitnessError
-from pgwitness.web.entering import document, entered
-from pgwitness.web.rendering import is_fragment, render
+from pgwitness.web.entering import Entered, document
+from pgwitness.web.rendering import is_fragment, render, render_after
 from pgwitness.web.viewer import page_router
 
 router = page_router(May.oversee)
 administering = page_router(May.administer)
-
-Entered = Annotated[dict[str, str], Depends(entered)]
 
 
 @router.get("/connectors")
@@ -60,13 +57,11 @@ def _list(
     error: WitnessError | None = None,
     given: dict[str, Any] | None = None,
 ) -> Response:
-    refused = problem(error) if error else None
-    return render(
+    return render_after(
         request,
         "connectors.html",
-        refused["status"] if refused else 200,
+        error,
         connectors=api.list_connectors(services),
         issued=issued,
-        problem=refused,
         given=given or {},
     )

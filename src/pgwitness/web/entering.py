@@ -3,9 +3,9 @@ commands do."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from pgwitness.api.schemas import NameList
@@ -19,6 +19,9 @@ async def entered(request: Request) -> dict[str, str]:
     """The fields of the form that are not empty."""
     form = await request.form()
     return {name: value.strip() for name, value in form.items() if isinstance(value, str) and value.strip()}
+
+
+Entered = Annotated[dict[str, str], Depends(entered)]
 
 
 def document(kind: type[Document], given: dict[str, Any]) -> Document:

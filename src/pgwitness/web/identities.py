@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from pgwitness.api import admin, schemas
 from pgwitness.api.access import May
 from pgwitness.api.context import Actor, ServicesHere
-from pgwitness.api.problems import problem
 from pgwitness.api.services import Services
 from pgwitness.catalog.models import Token
 from pgwitness.errors import WitnessError
-from pgwitness.web.entering import document, entered, names
-from pgwitness.web.rendering import render
+from pgwitness.web.entering import Entered, document, names
+from pgwitness.web.rendering import render_after
 from pgwitness.web.viewer import page_router
 
 router = page_router(May.oversee)
 administering = page_router(May.administer)
-
-Entered = Annotated[dict[str, str], Depends(entered)]
 
 ROLES = {
     "client": "client: logs in to PostgreSQL",
@@ -120,19 +117,17 @@ def _list(
     error: WitnessError | None = None,
     given: dict[str, str] | None = None,
 ) -> Response:
-    refused = problem(error) if error else None
     now = datetime.now(UTC)
     live: dict[str, int] = {}
     for token in services.catalog.tokens.list():
         live[token.identity] = live.get(token.identity, 0) + token.live(now)
-    return render(
+    return render_after(
         request,
         "identities.html",
-        refused["status"] if refused else 200,
+        error,
         identities=services.catalog.identities.list(),
         tokens=live,
         connections=[each.name for each in services.catalog.connections.list()],
-        problem=refused,
         given=given or {},
     )
 
@@ -147,20 +142,18 @@ def _one(
     error: WitnessError | None = None,
     given: dict[str, str] | None = None,
 ) -> Response:
-    refused = problem(error) if error else None
     now = datetime.now(UTC)
     tokens = services.catalog.tokens.list(name)
-    return render(
+    return render_after(
         request,
         "identity.html",
-        refused["status"] if refused else 200,
+        error,
         identity=services.catalog.identities.get(name),
         tokens=[(each, _state(each, now)) for each in sorted(tokens, key=lambda each: not each.live(now))],
         connections=[each.name for each in services.catalog.connections.list()],
         roles=ROLES,
         issued=issued,
         done=done,
-        problem=refused,
         given=given or {},
         now=now,
     )

@@ -17,6 +17,8 @@ from markupsafe import Markup
 
 import pgwitness
 from pgwitness.api.access import Reader
+from pgwitness.api.problems import problem
+from pgwitness.errors import WitnessError
 from pgwitness.web import formats, highlight
 from pgwitness.web.assets import asset
 from pgwitness.web.navigation import navigation
@@ -59,6 +61,12 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         )
     )
     return HTMLResponse(text, status)
+
+
+def render_after(request: Request, template: str, error: WitnessError | None, **context: Any) -> HTMLResponse:
+    """The page on which something was tried, with what was refused as ``problem``; None: nothing was."""
+    refused = None if error is None else problem(error)
+    return render(request, template, refused["status"] if refused else 200, problem=refused, **context)
 
 
 def _csrf_field(viewer: Reader | None) -> Markup:

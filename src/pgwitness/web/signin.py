@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -73,4 +74,7 @@ def _refused(request: Request, next: str, error: WitnessError) -> Response:
             "message": "This token is not known, has expired or was revoked.",
             "hint": "On the gateway's machine: pgwitness token issue YOU --role auditor",
         }
-    return render(request, "sign_in.html", document["status"], next=within(next), problem=document)
+    answer = render(request, "sign_in.html", document["status"], next=within(next), problem=document)
+    if isinstance(error, TooManyRequests):
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return answer

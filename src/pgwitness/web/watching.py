@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from pgwitness.api import watch as api
 from pgwitness.api.access import May, Reader, ReaderHere
 from pgwitness.api.context import Actor, ServicesHere
-from pgwitness.api.problems import problem
 from pgwitness.api.services import Services
 from pgwitness.errors import WitnessError
 from pgwitness.watch.service import document
-from pgwitness.web.entering import entered
+from pgwitness.web.entering import Entered
 from pgwitness.web.filtering import address
-from pgwitness.web.rendering import render
+from pgwitness.web.rendering import render_after
 from pgwitness.web.viewer import page_router
 
 router = page_router(May.review)
 operating = page_router(May.operate)
 administering = page_router(May.administer)
-
-Entered = Annotated[dict[str, str], Depends(entered)]
 
 
 def found_around(
@@ -75,17 +72,15 @@ def _page(
         reader.check_connection(connection)
         services.catalog.connections.get(connection)
     names = [each.name for each in services.catalog.connections.list() if reader.reaches(each.name)]
-    refused = problem(error) if error else None
-    return render(
+    return render_after(
         request,
         "watch.html",
-        refused["status"] if refused else 200,
+        error,
         connection=connection,
         connections=names,
         watched=api.views(services, names),
         findings=found_around(services, reader, connection, past=past),
         past=past,
         looked=looked,
-        problem=refused,
         address=address,
     )
