@@ -69,6 +69,8 @@ def test_from_rows_that_are_wrong_to_the_proof(
         bars = page.locator(".bars li")
         expect(bars.first).to_contain_text("public.shipments UPDATE")
         expect(bars.nth(1)).to_contain_text("rolled back")
+        page.get_by_text("As text").click()
+        expect(page.locator("#as-text")).to_contain_text(f"{ROWS + EAST:,} rows  UPDATE public.shipments")
         bars.first.get_by_role("link").click()
         expect(page.locator(".statements tbody")).to_contain_text(f"UPDATE {ROWS}")
 

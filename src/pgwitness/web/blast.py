@@ -12,6 +12,7 @@ from pgwitness.api.review import Current, note_listing
 from pgwitness.errors import InvalidError, NotFoundError
 from pgwitness.index.filters import FILTERS
 from pgwitness.review.blast import SCOPES, blast_radius
+from pgwitness.review.blast.telling import tell
 from pgwitness.web import filtering
 from pgwitness.web.blast_picture import bars, link
 from pgwitness.web.rendering import render
@@ -41,6 +42,7 @@ def blast(request: Request, services: Current, reader: ReaderHere) -> Response:
         given=given,
         document=document,
         bars=bars(document) if document else [],
+        text="\n".join(line for _, line in tell(document)) if document else "",
         problem=refused,
         link=link,
         address=filtering.address,

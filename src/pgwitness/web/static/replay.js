@@ -298,6 +298,7 @@
     const focused = strip().contains(document.activeElement);
     deck.innerHTML = await textOf(`${here}/deck?scale=${wanted}`);
     readStrip();
+    measure();
     head();
     if (focused) {
       strip().focus({ preventScroll: true });
@@ -612,8 +613,16 @@
     }
   };
 
+  // The controls stick below the time line, whatever room its legend takes.
+  const measure = () => {
+    const tape = deck.querySelector(".tape");
+    document.documentElement.style.setProperty("--tape", `${tape.offsetHeight}px`);
+  };
+  window.addEventListener("resize", measure);
+
   adopt();
   readStrip();
+  measure();
   document.getElementById("transport").hidden = false;
   document.getElementById("pages").hidden = true;
   replay.classList.add("scripted");
