@@ -23,8 +23,9 @@ from zlib import crc32
 
 from pgwitness.statements.model import Parameter
 
-GRAM_BYTES = 8192
-_GRAM_MASK = GRAM_BYTES * 8 - 1
+GRAM_BYTES = 32_768
+"""A half for words, which are fewer, so that a whole one is told from others; a half for pieces."""
+_HALF = GRAM_BYTES * 4
 _SHORT, _LONG = 3, 5
 ALL_GRAMS = b"\xff" * GRAM_BYTES
 EASY = 16_384
@@ -185,9 +186,18 @@ class Needle:
 
     def names(self, data: bytes) -> list[int]:
         """Of passages by name: names of those that have it."""
-        if self.content not in data:
-            return []
-        return [name for name, passage in named(data) if self.content in passage and self._is_in(passage)]
+        found, at = [], 0
+        while (at := data.find(self.content, at)) >= 0:
+            name = data.rfind(_BEGIN, 0, at) + 1
+            if at < name + _NAME:
+                at = name + _NAME
+                continue
+            end = data.find(_BEGIN, at)
+            end = len(data) if end < 0 else end
+            if self._is_in(data[name + _NAME : end]):
+                found.append(int(data[name : name + _NAME], 16))
+            at = end
+        return found
 
     def _is_in(self, passage: bytes) -> bool:
         return not self.word or _whole_word(self.content).search(passage) is not None
@@ -199,10 +209,10 @@ def _whole_word(word: bytes) -> re.Pattern[bytes]:
 
 
 def _whole(word: bytes) -> int:
-    return crc32(word, 1) & _GRAM_MASK
+    return crc32(word) % _HALF
 
 
 def _pieces(word: bytes) -> list[int]:
-    found = [crc32(word[at : at + _SHORT]) & _GRAM_MASK for at in range(len(word) - _SHORT + 1)]
-    found += [crc32(word[at : at + _LONG]) & _GRAM_MASK for at in range(len(word) - _LONG + 1)]
+    found = [crc32(word[at : at + _SHORT]) % _HALF + _HALF for at in range(len(word) - _SHORT + 1)]
+    found += [crc32(word[at : at + _LONG]) % _HALF + _HALF for at in range(len(word) - _LONG + 1)]
     return found
