@@ -68,3 +68,32 @@ def test_nothing_asks_for_nothing() -> None:
     assert parse({}) == Filters()
     assert not parse({"identity": "agent", "since": None}, NOW).on_statements
     assert parse({"match": "x"}).on_statements
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    [("250ms", 250_000), ("250", 250_000), ("2s", 2_000_000), ("1m30s", 90_000_000), ("1h", 3_600_000_000),
+     ("15us", 15)],
+)  # fmt: skip
+def test_durations(text: str, microseconds: int) -> None:
+    assert parse({"min_duration": text}).min_duration == microseconds
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("min_duration", "long", "not a duration"),
+        ("min_duration", "-1s", "not a duration"),
+        ("sqlstate", "4250", "no SQLSTATE"),
+        ("sqlstate", "42'01", "no SQLSTATE"),
+        ("words", "* = ,", "no word"),
+        ("kind", "robot", "none of human, service"),
+    ],
+)
+def test_what_makes_no_sense_is_named(name: str, text: str, told: str) -> None:
+    with pytest.raises(InvalidError, match=told):
+        parse({name: text})
+
+
+def test_codes_are_written_large() -> None:
+    assert (parse({"sqlstate": "42p01"}).sqlstate, parse({"sqlstate": "xx"}).sqlstate) == ("42P01", "XX")
