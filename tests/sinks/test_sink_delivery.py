@@ -21,11 +21,12 @@ from pgwitness.errors import ConflictError
 from pgwitness.sinks import courier
 from pgwitness.sinks.process import SinksProcess
 from pgwitness.sinks.status import NOBODY, sinks_status
+from support import tapes
 from support.receivers import HttpReceiver, Posted
-from support.tapes import Recording, dialogue, following
+from support.tapes import Recording, dialogue
 from support.waiting import wait_until
 
-SESSIONS, STATEMENTS = 8, 60
+STATEMENTS = 60
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courier, "LONGEST_PAUSE", 0.2)
 
 
-def talks(sessions: int = SESSIONS, statements: int = STATEMENTS) -> list[Any]:
+def talks(sessions: int, statements: int) -> list[Any]:
     made = []
     for number in range(1, sessions + 1):
         talk = dialogue(number)
@@ -60,10 +61,7 @@ def expected(recording: Recording, statements: int) -> list[str]:
 
 
 def catch_up(state: Path) -> None:
-    with following(state) as follower:
-        while follower.step():
-            pass
-        follower.snapshot()
+    tapes.index(state).close()
 
 
 @contextmanager
@@ -99,7 +97,8 @@ def in_order(ids: list[str], wanted: list[str]) -> None:
         ]
 
 
-def test_killed_at_any_moment(tmp_path: Path, receiver: HttpReceiver) -> None:
+@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_killed_at_any_moment(tmp_path: Path, receiver: HttpReceiver, rounds: int) -> None:
     """A slow webhook and a file, while the tape grows."""
     chance = random.Random(11)
     config = tmp_path / "config.toml"
@@ -118,10 +117,10 @@ def test_killed_at_any_moment(tmp_path: Path, receiver: HttpReceiver) -> None:
         return 200, {}, b""
 
     receiver.behaviour = slowly
-    with Recording(tmp_path, talks()) as recording:
+    with Recording(tmp_path, talks(2 * rounds, STATEMENTS)) as recording:
         process = spawn(tmp_path, config)
         try:
-            for round in range(4):
+            for round in range(rounds):
                 for number in range(round * 2, round * 2 + 2):
                     recording.put(number)
                 catch_up(tmp_path)

@@ -15,9 +15,10 @@ from pgwitness.sinks import feed as feeding
 from pgwitness.sinks.feed import Feed, Wanted
 from pgwitness.sinks.items import Discretion, Item
 from pgwitness.sinks.positions import Positions
+from support import tapes
 from support.dialogue import Dialogue, answers, complete, extended, query, ready, sync
 from support.tape_files import RECORDER, ZERO
-from support.tapes import Recording, dialogue, following, session_id
+from support.tapes import Recording, dialogue, session_id
 
 NEVER = 1e9
 """The conversations are of another day."""
@@ -66,10 +67,7 @@ def _short(id: str) -> str:
 
 
 def catch_up(state: Path) -> None:
-    with following(state) as follower:
-        while follower.step():
-            pass
-        follower.snapshot()
+    tapes.index(state).close()
 
 
 def settled(number: int, count: int = 3) -> Dialogue:
