@@ -114,9 +114,10 @@ class Judge:
         self.run += 1
         self.last_seq = max(self.last_seq, recorded.seq)
         told = self._plan.stand_ins.get(place[0], ())
-        stopped = {part: sqlstate for part, sqlstate, _ in told if sqlstate}
+        stopped = {part: sqlstate for part, sqlstate, _ in told}
         if place[1] in stopped:
-            self.stood_in.append(StoodIn(recorded.seq, stopped[place[1]]))
+            if stopped[place[1]]:
+                self.stood_in.append(StoodIn(recorded.seq, stopped[place[1]]))
             return
         if recorded.status == "unfinished":
             return

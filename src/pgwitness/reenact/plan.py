@@ -167,13 +167,15 @@ class _Planner:
         """As long as its transaction is open, this much of it is held."""
         number, effect = statement.transaction.number, sql.describe(statement.sql).effect
         ends = statement.status == "ok" and effect is not None and effect.kind in ("commit", "rollback")
-        if ends and number in self._chained and statement.tag == "ROLLBACK":
-            # Begun by the one before it, it must end here as it did, though nothing of it is sent.
+        chains = ends and effect is not None and effect.flag
+        if ends and statement.tag == "ROLLBACK" and (chains or number in self._chained):
+            # Nothing of it is sent; but begun by the one before it, it must end here as it did, and what
+            # begins with its end must begin here, too.
             statement.command = _ENDS_CHAIN
-            if effect is not None and effect.kind == "commit":
-                chain = "ROLLBACK AND CHAIN" if effect.flag else "ROLLBACK"
-                self.plan.stand_ins.setdefault(place[0], []).append((place[1], "", chain))
-        if ends and effect is not None and effect.flag:
+            end = "ROLLBACK AND CHAIN" if chains else "ROLLBACK"
+            instead = end if number in self._chained else "BEGIN"
+            self.plan.stand_ins.setdefault(place[0], []).append((place[1], "", instead))
+        if chains:
             self._chained.add(number + 1)
         if statement.protocol == "extended" and statement.status in ("error", "cancelled"):
             self._links.failed(statement.message)
