@@ -167,7 +167,7 @@ class Tail:
 
     def _where(self, connection: Connection) -> tuple[int, int]:
         """The last number given, and how far the tape is read."""
-        generation = _GENERATION.findall(str(connection.engine.url))[-1]
+        generation = "".join(_GENERATION.findall(str(connection.engine.url))[-1:])
         number = connection.scalar(select(func.max(_STATEMENT.number))) or 0
         meta = tables.meta.c
         position = connection.scalar(select(meta.value).where(meta.name == "position"))
