@@ -18,7 +18,7 @@ from pgwitness.config import HttpSettings, Settings
 from pgwitness.identity import tokens
 from support import tapes
 
-FEW, MANY = 3, 60
+FEW, MANY = 2, 60
 CONNECTION = {"host": "127.0.0.1", "port": "1", "database": "shop", "user": "app"}
 _LEFT_OUT = {"/api/v1/statements/tail"}
 """Its answer has no end."""
