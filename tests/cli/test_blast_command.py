@@ -1,4 +1,4 @@
-"""``pgwitness blast`` on a state directory without a gateway, and who may ask for it."""
+"""``pgwitness blast``, and ``pgwitness tail``, on a state directory without a gateway."""
 
 import json
 from collections.abc import Callable
@@ -65,3 +65,9 @@ def test_the_reading_is_noted(pgwitness: Command) -> None:
     pgwitness("blast", ONE)
     (noted,) = json.loads(pgwitness("audit", "--action", "read.blast", "--format", "json")[0])
     assert noted["subject"] == ONE
+
+
+def test_without_a_gateway_nothing_is_live(pgwitness: Command) -> None:
+    said = pgwitness("tail", code=3)[1]
+    assert "no gateway is running" in said and "pgwitness statements" in said
+    assert "table or jsonl" in pgwitness("tail", "--format", "csv", code=2)[1]

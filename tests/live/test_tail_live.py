@@ -202,13 +202,6 @@ def test_a_revoked_token_looks_on_no_longer(shared_gateway: Gateway) -> None:
             assert json.loads(line)["kind"] in ("mark", "statement", "settled")
 
 
-def test_without_a_gateway_nothing_is_live(gateway: Gateway) -> None:
-    gateway.terminate()
-    done = gateway.run("tail", check=False)
-    assert done.returncode == 3 and "no gateway is running" in done.stderr
-    assert gateway.run("tail", "--format", "csv", check=False).returncode == 2
-
-
 @pytest.mark.parametrize(("option", "value"), [("--until", "1h"), ("--since", "tomorrow")])
 def test_what_makes_no_sense_is_said_at_once(shared_gateway: Gateway, option: str, value: str) -> None:
     done = shared_gateway.run("tail", option, value, check=False)
