@@ -32,7 +32,8 @@ from pgwitness.statements.model import (
     StatementRecorded,
     TransactionSettled,
 )
-from pgwitness.statements.state import BIND, CLOSE, DESCRIBE, EXECUTE, SYNC
+from pgwitness.statements.requests import COPY_FAIL
+from pgwitness.statements.state import BIND, CLOSE, DESCRIBE, EXECUTE, QUERY, SYNC
 from pgwitness.wire.codec import MalformedPayloadError
 from pgwitness.wire.messages import string, text
 from pgwitness.wire.splitter import MalformedMessageError
@@ -101,7 +102,9 @@ class _Planner:
         self._links = _Links()
         self._chained: set[int] = set()
         """Transactions that AND CHAIN began: nothing but their end ends them."""
-        self._ordinal = 0
+        self._ordinal = self._sink = 0
+        self._given_up: set[int] = set()
+        """Messages whose COPY the client itself broke off: that has the SQLSTATE of a cancelled statement."""
         self._beyond: dict[str, int] = {}
         self._last = 0
 
@@ -115,6 +118,10 @@ class _Planner:
             try:
                 for ordinal, kind, payload in messages.feed(frame):
                     self._ordinal = ordinal
+                    if kind in (QUERY, EXECUTE):
+                        self._sink = ordinal
+                    elif kind == COPY_FAIL:
+                        self._given_up.add(self._sink)
                     if self._committed_only:
                         self._links.see(ordinal, kind, payload)
             except MalformedMessageError:
@@ -148,7 +155,7 @@ class _Planner:
             plan.stop = place
         if statement.status == "unfinished":
             plan.in_doubt.append(statement.seq)
-        elif _stopped(statement):
+        elif _stopped(statement) and (statement.status == "cancelled" or place[0] not in self._given_up):
             told = (place[1], statement.sqlstate or "57014", statement.command or "")
             plan.stand_ins.setdefault(place[0], []).append(told)
         if (statement.command or "").endswith(_BEYOND) and statement.status == "ok":
