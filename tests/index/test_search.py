@@ -95,7 +95,7 @@ GIVEN: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def asked(draw: st.DrawFn) -> Filters:
-    names = draw(st.lists(st.sampled_from(sorted(GIVEN)), unique=True, max_size=4))
+    names = draw(st.lists(st.sampled_from(sorted(GIVEN)), unique=True, max_size=3))
     return Filters(**{name: draw(GIVEN[name]) for name in names})
 
 
@@ -148,6 +148,44 @@ HOLDS: dict[str, Callable[[Any, Statement, Session], bool]] = {
         and (wanted.connections is None or session.connection in wanted.connections)
     ),
 }
+
+
+ALONE: dict[str, list[Any]] = {
+    "identity": ["billing-agent", "ann", RARE[0], "nobody"],
+    "kind": ["human", "service"],
+    "on_behalf_of": PEOPLE[:3],
+    "run": ["run-0", "run-7", f"run-{SESSIONS}"],
+    "connection": [*CONNECTIONS, "elsewhere"],
+    "since": [START + timedelta(days=days) for days in (-1, 0.1, 7.7, 29.9, 31)],
+    "until": [START + timedelta(days=days) for days in (-1, 0.1, 7.7, 29.9, 31)],
+    "command": ["SELECT", "COMMIT", "VACUUM"],
+    "table": [TABLES[0], "orders", "rders", "public.nowhere"],
+    "match": ["WHERE id = ", "'void'", "d = 4", "/* 1", "42", "e", "nothing has this", "'value 3", "\0", "%"],
+    "words": ["select", "UPDATE void", "stat", "3", "value 3"],
+    "status": ["ok", "error", "skipped"],
+    "outcome": ["committed", "rolled_back", "open"],
+    "min_rows": [0, 1, 3, 7, 150, 10**12],
+    "sqlstate": ["42P01", "42", "00"],
+    "min_duration": [0, 777, 1000, 12_345, 10**9],
+    "scope": [
+        Scope("ann"),
+        Scope(None, ("people",)),
+        Scope("billing-agent", ("orders", "people")),
+        Scope(None, ()),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_each_filter_alone(
+    reader: IndexReader, everything: list[tuple[Statement, Session]], name: str
+) -> None:
+    assert ALONE.keys() == HOLDS.keys() == GIVEN.keys()
+    for value in ALONE[name]:
+        filters = Filters(**{name: value})
+        wanted = [statement for statement, session in everything if holds(filters, statement, session)]
+        assert list(reader.iterate(filters)) == wanted, value
+        assert reader.statements(filters, limit=10, newest=True).items == wanted[-10:], value
 
 
 @settings(max_examples=80, deadline=None)
