@@ -87,6 +87,7 @@ def test_durations(text: str, microseconds: int) -> None:
         ("sqlstate", "4250", "no SQLSTATE"),
         ("sqlstate", "42'01", "no SQLSTATE"),
         ("words", "* = ,", "no word"),
+        ("match", "a\0b", "NUL"),
         ("kind", "robot", "none of human, service"),
     ],
 )

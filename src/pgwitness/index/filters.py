@@ -272,6 +272,8 @@ def parse(given: Mapping[str, str | None], now: datetime | None = None) -> Filte
         text = left.pop(each.name, None)
         if text is None:
             continue
+        if "\0" in text:
+            raise InvalidError(f"{each.option} has a NUL character in it, which no text of PostgreSQL has")
         if not text.strip():
             raise InvalidError(f"{each.option} is empty", hint=f"for example: --{each.option} {each.example}")
         values[each.name] = each.parse(text, each.option, moment)
