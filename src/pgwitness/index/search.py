@@ -1,7 +1,7 @@
 """Finds statements by all filters together: the marks of each filter, block by block, and-ed.
 
-Nothing here depends on a query planner. A question reads the marks of its filters, a few kilobytes for each
-thousand statements, in growing windows from the end that it begins at, and stops when its page is full. Texts
+Nothing here depends on a query planner. A question reads the marks of its filters, half a kilobyte for each
+and block at most, in growing windows from the end that it begins at, and stops when its page is full. Texts
 are looked for only in blocks that are left, and whose grams allow it. Rows are read of what is found, and
 where a bound lies between two steps or a block at the edge of a span of time.
 """
