@@ -21,7 +21,24 @@ from pgwitness.index.passages import (
     words_of,
 )
 
-TEXTS = st.text("ab1 '=_éX", max_size=12)
+QUOTED = [
+    "''",
+    "''''",
+    "'ab'",
+    "'b''a'",
+    "E''",
+    "E'\\'a'",
+    "$$a'b$$",
+    "/* a'b */",
+    "-- b'\n",
+    ", ",
+    "a",
+    "b1",
+    "X",
+    "'",
+]
+"""Quotes of all sorts, and what stands between them."""
+TEXTS = st.text("ab1 '=_éX", max_size=12) | st.lists(st.sampled_from(QUOTED), max_size=8).map("".join)
 NEEDLES = st.text("ab1 '=_éx", min_size=1, max_size=4)
 WORD = re.compile(rb"[0-9a-z_\x80-\xf4]+")
 
@@ -66,6 +83,12 @@ def test_grams_and_marks_know_every_piece(text: str, start: int, length: int) ->
     for run in Needle.of(piece).runs() if piece else []:
         known = {run.content} if run.begins and run.ends else {word for word in marked if run.content in word}
         assert known & marked or run.may_be_in(grams), run
+
+
+@pytest.mark.parametrize("before", ["''", "''''", "E''", "'', ''", "$$it's$$", "/* it's */ ''"])
+def test_a_literal_behind_quotes_is_not_lost(before: str) -> None:
+    content = folded(f"INSERT INTO users VALUES ({before}, 'topsecret@x')")
+    assert b"topsecret" in shape(content) or b"topsecret" in literals(content)
 
 
 def test_values_do_not_run_into_each_other() -> None:

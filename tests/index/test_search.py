@@ -1,5 +1,6 @@
 """Searches find what a plain look at every statement finds, whatever filters are put together."""
 
+import random
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from pgwitness.index.filters import Filters, Scope
 from pgwitness.index.search import Search
 from pgwitness.index.store import IndexReader, Session
 from pgwitness.statements.model import Statement
-from support import marks
+from support import marks, tapes
 from support.population import BEGAN, CONNECTIONS, DAYS, PEOPLE, RARE, RARE_TABLE, TABLES, populate
 
 STATEMENTS, SESSIONS = 3000, 120
@@ -283,6 +284,39 @@ def test_conditions_on_rows_say_the_same(
             for row in connection.execute(select(statement.session, statement.seq).where(piece))
         ]
     assert len(pieces) == len(set(pieces)) == len(wanted)
+
+
+ODD = ["''", "''''", "E''", "e'\\''", "$$it's$$", "$q$'$q$", "/* it's */", "-- don't\n", "'", '"', "$1",
+       "E", "7", " ", ", ", "(", "=", "'topsecret@x'", "'it''s'", "'a b'", "'7'", "name", "name7", "Ünder",
+       "x'1F'", "'\n'"]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_quotes_against_a_plain_look(tmp_path: Path, seed: int) -> None:
+    """Every piece of every text is found, and what is found has it; so for words."""
+    r = random.Random(seed)
+    texts = ["".join(r.choices(ODD, k=r.randint(1, 9))) for _ in range(400)]
+    talk = tapes.dialogue(1)
+    for sql in texts:
+        talk.run(sql, "SELECT 1")
+    tapes.record(tmp_path, talk.ended())
+    reader = tapes.index(tmp_path)
+    found = list(reader.iterate(Filters()))
+    assert [each.sql for each in found] == texts
+    assert marks.wrong(tmp_path) == []
+    for _ in range(150):
+        one = r.choice(texts)
+        start = r.randrange(len(one))
+        piece = one[start : start + r.randint(1, 12)].strip()
+        if not piece:
+            continue
+        wanted = [each for each in found if any(_lower(piece) in _lower(has) for has in _texts(each))]
+        assert list(reader.iterate(Filters(match=piece))) == wanted, piece
+        words = " ".join(re.findall(r"[0-9a-z_\x80-\U0010ffff]+", _lower(piece))[:2])
+        if words:
+            wanted = [each for each in found if _words(words, each, None)]
+            assert list(reader.iterate(Filters(words=words))) == wanted, words
+    reader.close()
 
 
 def test_no_question_reads_all_statements(reader: IndexReader) -> None:

@@ -69,6 +69,8 @@ COMMANDS = [
     ("CREATE TABLE", 1),
 ]
 ERRORS = [("42P01", 30), ("23505", 30), ("42501", 10), ("40001", 10), ("57014", 10), ("22012", 10)]
+QUOTED = ["", "", "'', ", "'''', ", "E'', ", "$$it's$$, ", "/* it's */ "]
+"""What stands before a literal, so that its quotes may be paired wrongly."""
 WORDS = ["status", "region", "amount", "created", "owner", "note", "email", "total", "quantity", "label"]
 
 
@@ -288,7 +290,8 @@ def _literal(command: str, table: str, word: str, number: int) -> str:
     if command == "SELECT":
         return f"SELECT id, {word} FROM {table} WHERE id = {number} ORDER BY {word} LIMIT 20"
     if command == "INSERT":
-        return f"INSERT INTO {table} (id, {word}) VALUES ({number}, 'value {number % 977}')"
+        before = QUOTED[number % len(QUOTED)]
+        return f"INSERT INTO {table} (id, {word}) VALUES ({number}, {before}'value {number % 977}')"
     if command == "UPDATE":
         return f"UPDATE {table} SET {word} = 'void' WHERE id = {number}"
     if command == "DELETE":

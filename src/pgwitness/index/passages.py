@@ -49,7 +49,8 @@ _BEGIN = b"\xff"
 _BETWEEN = b"\xfe"
 _HOLE = re.compile(rb"'[^']*'|(?<![0-9a-z_\x80-\xf4])[0-9]+(?![0-9a-z_\x80-\xf4])")
 """A name with a digit in it has none: words end where they end in the text."""
-_QUOTED = re.compile(rb"'([^']+)'")
+_QUOTED = re.compile(rb"'([^']*)'")
+"""As ``_HOLE`` pairs quotes, empty texts too: what one takes out of a shape, the other has to find."""
 _WORD = re.compile(rb"[0-9a-z_\x80-\xf4]+")
 _NUMBER = re.compile(rb"(?<![0-9a-z_\x80-\xf4])[0-9]+(?![0-9a-z_\x80-\xf4])")
 _ACROSS = re.compile(rb"[0-9'\0]")
@@ -71,7 +72,7 @@ def bound(parameters: Iterable[Parameter]) -> bytes:
 
 def literals(content: bytes) -> bytes:
     """What stands in quotes."""
-    return _BETWEEN.join(_QUOTED.findall(content)) if b"'" in content else b""
+    return joined(*_QUOTED.findall(content)) if b"'" in content else b""
 
 
 def joined(*values: bytes) -> bytes:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 6
+SCHEMA = 7
 
 metadata = MetaData()
 
