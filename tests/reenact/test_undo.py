@@ -208,6 +208,21 @@ def test_a_copy_that_is_not_as_it_was(pair: Pair) -> None:
     assert (found.rows, found.touched, found.recorded, found.agree) == (99, 99, 100, False)
 
 
+def test_nothing_that_a_session_did_is_committed(pair: Pair) -> None:
+    hidden = "WITH gone AS (DELETE FROM orders WHERE id > 100 RETURNING 1) "
+    with pair.connect() as connection:
+        connection.execute("SELECT set_config('search_path', 'public, other', false)")
+        connection.execute("DISCARD ALL")
+        connection.execute(hidden + "SELECT set_config('a.b', 'x', false)")
+        connection.execute("SELECT set_config('search_path', 'nowhere', true)")
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute("UPDATE orders SET status = 'void' WHERE id <= 3")
+    with pair.spool() as spool:
+        found = undo(choose(spool.frames(), 6), pair.copy, "the copy")
+    assert (found.rows, found.touched, found.agree) == (3, 3, True)
+    assert pair.on_copy("SELECT count(*) FROM orders WHERE status = 'paid'") == [(300,)]
+
+
 def test_the_command(pair: Pair, tmp_path: Path) -> None:
     with pair.connect() as connection:
         connection.execute("DELETE FROM orders WHERE id <= 3")

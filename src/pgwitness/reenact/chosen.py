@@ -5,7 +5,7 @@ that the session had made by then, and texts that it had prepared.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import pglast
 from msgspec import Struct, field
@@ -20,6 +20,23 @@ from pgwitness.statements.model import SessionStarted, Statement, StatementRecor
 from pgwitness.statements.state import BIND, EXECUTE, PARSE
 from pgwitness.wire.codec import MalformedPayloadError
 from pgwitness.wire.messages import parse_bind, parse_parse, text
+
+_TEXT, _BOOL = 25, 16
+_TEXTS: Final = frozenset({0, 19, _TEXT, 705, 1043})
+"""Types whose values are the same bytes in text and in binary."""
+_CASTS: Final = {"text": _TEXTS, "varchar": _TEXTS, "bool": frozenset({0, _BOOL})}
+_FALSE: Final = frozenset({b"f", b"false", b"n", b"no", b"off", b"0"})
+_SET_CONFIG: Final = "SELECT pg_catalog.set_config($1, $2, $3)"
+_OWN: Final = frozenset(
+    {
+        "TRANSACTION",
+        "TRANSACTION SNAPSHOT",
+        "transaction_isolation",
+        "transaction_read_only",
+        "transaction_deferrable",
+    }
+)
+"""Of a transaction itself. The one in which a statement is looked at has its own."""
 
 
 class Value(Struct, frozen=True):
@@ -46,6 +63,14 @@ class Chosen(Struct):
     """Made in its transaction."""
     prepared: dict[str, str] = field(default_factory=dict)
     """By name: texts of PREPARE."""
+
+
+class _Made(Struct):
+    """A setting: by which statement, and whether for its transaction only."""
+
+    statement: Statement
+    local: bool
+    setting: Bound
 
 
 class _Wire:
@@ -78,7 +103,7 @@ def choose(frames: Iterable[Frame], seq: int) -> Chosen:
     """Reads the session as far as that statement. Raises NotFoundError, ConflictError."""
     assembler, messages, wire = SessionAssembler(), ClientMessages(), _Wire()
     header: dict[str, Any] = {}
-    made: dict[int, tuple[Statement, Bound]] = {}
+    made: list[_Made] = []
     prepared: dict[str, str] = {}
     for frame in frames:
         for ordinal, kind, payload in messages.feed(frame):
@@ -90,9 +115,9 @@ def choose(frames: Iterable[Frame], seq: int) -> Chosen:
             if isinstance(event, SessionStarted):
                 header = event.header
             elif isinstance(event, TransactionSettled):
-                for statement, _ in made.values():
-                    if event.first_seq <= statement.seq <= event.last_seq:
-                        statement.transaction.outcome = event.outcome
+                for one in made:
+                    if event.first_seq <= one.statement.seq <= event.last_seq:
+                        one.statement.transaction.outcome = event.outcome
             elif isinstance(event, StatementRecorded):
                 statement = event.statement
                 bound = Bound(statement.sql, wire.take(statement.message))
@@ -100,9 +125,10 @@ def choose(frames: Iterable[Frame], seq: int) -> Chosen:
                     return _chosen(header, statement, bound, assembler.encoding, made, prepared)
                 if statement.status == "ok" and statement.command == "PREPARE":
                     _note_prepared(prepared, statement.sql)
-                elif statement.status == "ok" and (local := _setting(statement)) is not None:
-                    statement.truncated = local
-                    made[statement.seq] = statement, bound
+                elif statement.status == "ok" and statement.command == "DISCARD ALL":
+                    made.clear()  # as it was at log-in
+                elif statement.status == "ok" and not statement.truncated:
+                    made += _made(statement, bound, assembler.encoding)
     raise NotFoundError(f"session {header.get('session')} has no statement {seq} on record")
 
 
@@ -111,7 +137,7 @@ def _chosen(
     statement: Statement,
     bound: Bound,
     encoding: str,
-    made: dict[int, tuple[Statement, Bound]],
+    made: list[_Made],
     prepared: dict[str, str],
 ) -> Chosen:
     if not header:
@@ -119,12 +145,12 @@ def _chosen(
     if statement.truncated:
         raise ConflictError(f"statement {statement.seq} is too long to be read whole")
     chosen = Chosen(header, statement, bound, encoding, prepared=prepared)
-    for earlier, setting in made.values():
-        same = earlier.transaction.number == statement.transaction.number
-        if same and earlier.transaction.outcome == "open":
-            chosen.local.append(setting)
-        elif earlier.transaction.outcome == "committed" and not earlier.truncated:
-            chosen.settings.append(setting)
+    for one in made:
+        earlier = one.statement.transaction
+        if earlier.number == statement.transaction.number and earlier.outcome == "open":
+            chosen.local.append(one.setting)
+        elif earlier.outcome == "committed" and not one.local:
+            chosen.settings.append(one.setting)
     return chosen
 
 
@@ -134,24 +160,68 @@ def _note_prepared(prepared: dict[str, str], sql: str) -> None:
             prepared[statement.stmt.name] = sql
 
 
-def _setting(statement: Statement) -> bool | None:
-    """Whether it sets something for its transaction only; None if it sets nothing."""
-    if statement.command not in ("SET", "RESET", "DISCARD ALL") and "set_config" not in statement.sql:
-        return None
+def _made(statement: Statement, bound: Bound, encoding: str) -> list[_Made]:
+    """The settings that it makes; none where it is, or may do, anything else."""
+    if statement.command not in ("SET", "RESET") and "set_config" not in statement.sql:
+        return []
     parsed = _parse(statement.sql)
     tree = parsed[0].stmt if len(parsed) == 1 else None
     if isinstance(tree, ast.VariableSetStmt):
-        return bool(tree.is_local)
-    if isinstance(tree, ast.DiscardStmt):
-        return False
-    targets: Any = tree.targetList if isinstance(tree, ast.SelectStmt) and tree.fromClause is None else None
-    return False if targets and all(_sets(target.val) for target in targets) else None
+        return [] if tree.name in _OWN else [_Made(statement, bool(tree.is_local), bound)]
+    if not isinstance(tree, ast.SelectStmt):
+        return []
+    targets: Any = tree.targetList
+    if not targets or not _says_no_more(tree, ("targetList", "limitOption", "op")):
+        return []
+    calls = [_call(target.val, bound.values, encoding) for target in targets]
+    return [_Made(statement, *call) for call in calls if call is not None] if all(calls) else []
 
 
-def _sets(node: Any) -> bool:
-    """A call of set_config()."""
-    name: Any = node.funcname if isinstance(node, ast.FuncCall) else None
-    return bool(name) and name[-1].sval == "set_config"
+def _says_no_more(node: Any, names: tuple[str, ...]) -> bool:
+    return not any(getattr(node, name) for name in node if name not in (*names, "location"))
+
+
+def _call(node: Any, values: list[Value], encoding: str) -> tuple[bool, Bound] | None:
+    """Of set_config() with three constants or parameters: whether it is for its transaction only, and what is
+    called for it, which is PostgreSQL's own function whatever the session's search_path has by that name."""
+    if not isinstance(node, ast.FuncCall) or not _says_no_more(node, ("funcname", "args", "funcformat")):
+        return None
+    name = [part.sval for part in node.funcname or ()]
+    given = node.args or ()
+    if name not in (["set_config"], ["pg_catalog", "set_config"]) or len(given) != 3:
+        return None
+    named, value, local = (_argument(each, values, encoding) for each in given)
+    if named is None or value is None or local is None or local.data is None:
+        return None
+    if named.type not in _TEXTS or value.type not in _TEXTS or local.type not in (0, _BOOL):
+        return None
+    if (named.data or b"").decode("ascii", "replace").lower() in _OWN:
+        return None
+    lasts = local.data == b"\0" if local.format else local.data.strip().lower() in _FALSE
+    flag = Value(_BOOL, 0, b"f" if lasts else b"t")
+    return not lasts, Bound(_SET_CONFIG, [Value(_TEXT, 0, named.data), Value(_TEXT, 0, value.data), flag])
+
+
+def _argument(node: Any, values: list[Value], encoding: str) -> Value | None:
+    """None if it is neither a constant nor a parameter."""
+    if isinstance(node, ast.TypeCast):
+        kind: Any = node.typeName
+        types = _CASTS.get(kind.names[-1].sval)
+        plain = types is not None and not kind.typmods and not kind.arrayBounds and not kind.setof
+        inner = _argument(node.arg, values, encoding) if plain else None
+        return inner if inner is not None and types is not None and inner.type in types else None
+    if isinstance(node, ast.ParamRef):
+        at = (node.number or 0) - 1
+        return values[at] if 0 <= at < len(values) else None
+    if not isinstance(node, ast.A_Const):
+        return None
+    constant: Any = node.val
+    if node.isnull:
+        return Value(0, 0, None)
+    if isinstance(constant, ast.Boolean):
+        return Value(_BOOL, 0, b"t" if constant.boolval else b"f")
+    text: Any = constant.sval if isinstance(constant, ast.String) else None
+    return None if text is None else Value(0, 0, text.encode(encoding))
 
 
 def _parse(sql: str) -> Any:

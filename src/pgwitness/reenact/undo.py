@@ -89,7 +89,7 @@ def undo(chosen: Chosen, dsn: str, into: str, *, limit: int = 50, keep: Keep | N
 
 
 class _Session:
-    """A connection that is set as the session was, in a transaction that is rolled back."""
+    """A connection that is set as the session was, all of it in a transaction that is rolled back."""
 
     def __init__(self, chosen: Chosen, dsn: str) -> None:
         self._chosen = chosen
@@ -107,10 +107,8 @@ class _Session:
 
     def __enter__(self) -> _Session:
         try:
-            for setting in self._chosen.settings:
-                self._set(setting)
-            self.connection.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ")
-            for setting in self._chosen.local:
+            self.connection.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
+            for setting in (*self._chosen.settings, *self._chosen.local):
                 self._set(setting)
         except BaseException:
             self.connection.close()
