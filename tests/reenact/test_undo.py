@@ -223,6 +223,29 @@ def test_nothing_that_a_session_did_is_committed(pair: Pair) -> None:
     assert pair.on_copy("SELECT count(*) FROM orders WHERE status = 'paid'") == [(300,)]
 
 
+def test_what_the_sessions_search_path_shadows_is_not_asked(pair: Pair) -> None:
+    """Tables, functions and operators of its own, before the server's."""
+    shadows = (
+        "CREATE SCHEMA mine AUTHORIZATION app",
+        "CREATE TABLE mine.pg_class AS SELECT * FROM pg_catalog.pg_class LIMIT 0",
+        "CREATE FUNCTION mine.to_regclass(text) RETURNS regclass RETURN 'pg_class'::regclass",
+        "CREATE FUNCTION mine.to_json(name[]) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RAISE 'ours'; END $$",
+        "CREATE FUNCTION mine.never(oid, oid) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'ours'; END $$",
+        "CREATE FUNCTION mine.never(tid, tid) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'ours'; END $$",
+        "CREATE OPERATOR mine.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = mine.never)",
+        "CREATE OPERATOR mine.= (LEFTARG = tid, RIGHTARG = tid, FUNCTION = mine.never)",
+        "GRANT ALL ON ALL TABLES IN SCHEMA mine TO app",
+    )
+    pair.server.sql(*shadows, database=pair.name)
+    pair.on_copy(*shadows)
+    with pair.connect() as connection:
+        connection.execute("SET search_path = mine, public, pg_catalog")
+        connection.execute("UPDATE orders SET status = 'void' WHERE id <= 3")
+    with pair.spool() as spool:
+        found = undo(choose(spool.frames(), 2), pair.copy, "the copy")
+    assert (found.rows, found.agree, found.key, found.table) == (3, True, ["id"], "orders")
+
+
 def test_the_command(pair: Pair, tmp_path: Path) -> None:
     with pair.connect() as connection:
         connection.execute("DELETE FROM orders WHERE id <= 3")

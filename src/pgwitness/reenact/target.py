@@ -22,7 +22,11 @@ from pgwitness.errors import InvalidError, UnavailableError
 from pgwitness.reenact import nature
 
 CONNECT_SECONDS: Final = 30
-_ASIDE: Final = "-c lock_timeout=1s -c statement_timeout=10s -c default_transaction_read_only=on"
+_ASIDE: Final = (
+    "-c lock_timeout=1s -c statement_timeout=10s -c default_transaction_read_only=on "
+    "-c search_path=pg_catalog,public"
+)
+"""Whatever the copy's database and role are set to: a session may have set them."""
 _PLACE: Final = """
     SELECT current_database(), session_user, host(inet_server_addr()), current_setting('port')::int,
            pg_is_in_recovery(), extract(epoch FROM pg_postmaster_start_time())::text,

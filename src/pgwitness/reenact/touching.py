@@ -274,7 +274,10 @@ def _before(target: Any) -> Any:
 def _equal(left: str, name: str, right: str, other: str) -> Any:
     return ast.A_Expr(
         kind=enums.A_Expr_Kind.AEXPR_OP,
-        name=(ast.String("="),),
+        name=(
+            ast.String("pg_catalog"),
+            ast.String("="),
+        ),  # whatever the session's search_path has by that name
         lexpr=_column(left, name),
         rexpr=_column(right, other),
     )

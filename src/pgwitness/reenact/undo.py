@@ -25,18 +25,28 @@ from pgwitness.reenact.touching import OWN_COLUMNS, Write
 _TEXT: Final = 25
 _NAME: Final = b"pgwitness undo"
 _TABLE: Final = """
-    SELECT n.nspname, c.relkind, c.oid::regclass,
-           to_json(ARRAY(SELECT a.attname FROM pg_index AS i, pg_attribute AS a
-                         WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid
-                           AND a.attnum = ANY (i.indkey) ORDER BY array_position(i.indkey, a.attnum))),
-           to_json(ARRAY(SELECT t.tgname FROM pg_trigger AS t
-                         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)),
-           to_json(ARRAY(SELECT f.conrelid::regclass::text FROM pg_constraint AS f
-                         WHERE f.confrelid = c.oid AND f.contype = 'f'
-                           AND (f.confupdtype IN ('c', 'n', 'd') OR f.confdeltype IN ('c', 'n', 'd')))),
+    SELECT n.nspname, c.relkind, c.oid::pg_catalog.regclass,
+           pg_catalog.to_json(ARRAY(
+               SELECT a.attname FROM pg_catalog.pg_index AS i, pg_catalog.pg_attribute AS a
+               WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary
+                 AND a.attrelid OPERATOR(pg_catalog.=) c.oid
+                 AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])
+               ORDER BY pg_catalog.array_position(i.indkey::pg_catalog.int2[], a.attnum))),
+           pg_catalog.to_json(ARRAY(
+               SELECT t.tgname FROM pg_catalog.pg_trigger AS t
+               WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid AND NOT t.tgisinternal)),
+           pg_catalog.to_json(ARRAY(
+               SELECT f.conrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_constraint AS f
+               WHERE f.confrelid OPERATOR(pg_catalog.=) c.oid
+                 AND f.contype OPERATOR(pg_catalog.=) 'f'::pg_catalog."char"
+                 AND (f.confupdtype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[])
+                      OR f.confdeltype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[])))),
            c.relrowsecurity
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1)::pg_catalog.oid
 """
+"""Runs under the session's search_path, so that the name means what it meant; nothing else in it may."""
 
 Row = list[str | None]
 Keep = Callable[[list[str], Row], None]
