@@ -61,7 +61,7 @@ def test_a_sound_copy(pgwitness: Command, record: Sealing, tmp_path: Path) -> No
 def test_a_broken_copy_names_what_is_broken(pgwitness: Command, record: Sealing) -> None:
     flip(record.layout.segment(1), 700)
     said = pgwitness("verify", "--record", record.layout.directory, code=1)
-    assert "6  chunks      BROKEN   1 problems, see below" in said
+    assert "6  chunks      BROKEN   1 problem, see below" in said
     assert "segments/0000000001.chunks, session " in said
     assert said.splitlines()[-1] == "BROKEN: the record is not what was recorded."
 
@@ -98,8 +98,20 @@ def test_one_session(pgwitness: Command, record: Sealing) -> None:
     record.commit()
     said = pgwitness("verify", session[-9:], "--record", record.layout.directory)
     assert said.splitlines()[-1] == f"Sound: session {session} is what was recorded."
-    said = pgwitness("verify", "ffffffff-dead", "--record", record.layout.directory, code=1)
+    taken_out = str(uuid.UUID(int=7))
+    said = pgwitness("verify", taken_out, "--record", record.layout.directory, code=1)
     assert "the record has no entry of this session" in said
+    said = pgwitness("verify", "ffffffff-dead", "--record", record.layout.directory, code=2)
+    assert "no session of this record has an id that begins or ends with 'ffffffff-dead'" in said
+
+
+def test_a_wrong_file_is_no_accusation(pgwitness: Command, record: Sealing, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("not what was meant\n")
+    said = pgwitness("verify", "--bundle", other, code=2)
+    assert f"{other} is no bundle" in said
+    said = pgwitness("verify", "--record", record.layout.directory, "--checkpoint", other, code=2)
+    assert f"--checkpoint {other} is no checkpoint" in said
 
 
 @pytest.mark.parametrize(

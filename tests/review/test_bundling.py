@@ -13,7 +13,7 @@ import pyrage
 import pytest
 
 from pgwitness.cli import run
-from pgwitness.errors import ConflictError, NotFoundError, RecordBroken
+from pgwitness.errors import ConflictError, NotFoundError, UnavailableError
 from pgwitness.index.store import IndexReader
 from pgwitness.record.layout import Layout
 from pgwitness.record.recipients import Wrapper
@@ -207,7 +207,7 @@ def test_what_is_not_sealed_is_said(state: Path, tmp_path: Path) -> None:
     reader.close()
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(RecordBroken, match="no checkpoint"):
+    with pytest.raises(UnavailableError, match="nothing is sealed yet"):
         bundle(empty, found, seconds=0)
     elsewhere = msgspec.structs.replace(found.session, session=str(tapes.session_id(9)))
     with pytest.raises(NotFoundError, match="not in the sealed record"):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zipfile import is_zipfile
 
 import typer
 
@@ -73,13 +74,13 @@ def verify(
     """
     if bundle is not None and (record is not None or session is not None):
         raise InvalidError("--bundle is verified for itself, without ID and --record")
-    verifiers, heads = _keys(key), [(str(path), _read(path)) for path in checkpoint or []]
+    verifiers, heads = _keys(key), [(str(path), _head(path)) for path in checkpoint or []]
     with _meter(format) as progress:
         if bundle is not None:
             report = _verify_bundle(bundle, verifiers, heads)
         else:
             report = _verify_record(session, record, verifiers, heads, state, config, progress)
-    _print(report, format)
+    _print(report, format, of_bundle=bundle is not None)
     if report.result != "sound":
         raise typer.Exit(BROKEN)
 
@@ -120,6 +121,8 @@ def _verify_bundle(path: Path, verifiers: list[Verifier], heads: list[tuple[str,
 
     if not path.is_file():
         raise InvalidError(f"there is no bundle {path}")
+    if not is_zipfile(path):
+        raise InvalidError(f"{path} is no bundle, or not all of one: it is no whole ZIP file")
     software = f"pgwitness {pgwitness.__version__}"
     return verify_bundle(path, verifiers=verifiers, heads=heads, derive=derive, software=software)
 
@@ -139,6 +142,18 @@ def _keys(path: Path | None) -> list[Verifier]:
         return parse_verifiers(_read(path).decode())
     except (RecordBroken, UnicodeDecodeError) as error:
         raise InvalidError(f"--key {path} is no verifier key: {error}") from None
+
+
+def _head(path: Path) -> bytes:
+    """A checkpoint, whoever signed it: whether it is this log's is for verification to say."""
+    from pgwitness.record.checkpoint import parse_checkpoint
+
+    data = _read(path)
+    try:
+        parse_checkpoint(data)
+    except RecordBroken as error:
+        raise InvalidError(f"--checkpoint {path} is no checkpoint: {error}") from None
+    return data
 
 
 def _read(path: Path) -> bytes:
@@ -169,7 +184,7 @@ def _meter(format: Shape) -> Iterator[Progress]:
         yield update
 
 
-def _print(report: Report, format: Shape) -> None:
+def _print(report: Report, format: Shape, *, of_bundle: bool) -> None:
     import json
 
     from pgwitness.cli.output import console
@@ -185,7 +200,11 @@ def _print(report: Report, format: Shape) -> None:
     marks = {"sound": "ok", "broken": "BROKEN", "skipped": "skipped"}
     for number, step in enumerate(report.steps, 1):
         style = {"sound": "green", "broken": "bold red", "skipped": "dim"}[step.outcome]
-        detail = f"{step.problems:,} problems, see below" if step.problems else text.one_line(step.detail)
+        detail = (
+            f"{text.counted(step.problems, 'problem')}, see below"
+            if step.problems
+            else text.one_line(step.detail)
+        )
         line = f"{number}  {step.name:<10}  {marks[step.outcome]:<7}  {detail}"
         out.print(line, style=style, soft_wrap=True)
     _print_list(out, "What is broken:", [_problem(each) for each in report.problems], "red")
@@ -194,7 +213,8 @@ def _print(report: Report, format: Shape) -> None:
     if hidden:
         out.print(f"  and {hidden:,} more")
     out.print()
-    what = f"session {report.session}" if report.session else "the record"
+    whole = "the bundle" if of_bundle else "the record"
+    what = f"session {report.session}" if report.session else whole
     if report.result == "sound":
         out.print(f"Sound: {what} is what was recorded.", style="bold green")
     else:

@@ -1,5 +1,6 @@
 """Verification of a record that is in use: what is erased while it is read is no damage."""
 
+import re
 from collections.abc import Callable
 
 from pgwitness.errors import InvalidError, RecordBroken
@@ -9,6 +10,8 @@ from pgwitness.record.layout import Layout
 from pgwitness.record.log_reader import LogReader
 from pgwitness.record.report import Progress, Report
 from pgwitness.record.verify import Options, verify_record
+
+_FULL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def verify_in_use(
@@ -26,8 +29,9 @@ def verify_in_use(
 
 
 def session_named(layout: Layout, wanted: str) -> str:
-    """The full id of the one session of the log whose id begins or ends so. What the log does not have is
-    taken as it is: verification will say so. Raises InvalidError."""
+    """The full id of the one session of the log whose id begins or ends so. A full id that the log does not
+    have is taken as it is, and verification will say so: somebody may have taken the session out. Raises
+    InvalidError for a part of an id that names none."""
     check_there(layout)
     found: set[str] = set()
     try:
@@ -38,6 +42,11 @@ def session_named(layout: Layout, wanted: str) -> str:
         pass
     if len(found) > 1:
         raise InvalidError(f"{wanted} names {len(found)} sessions", hint="give more of the id")
+    if not found and not _FULL.fullmatch(wanted.lower()):
+        raise InvalidError(
+            f"no session of this record has an id that begins or ends with {wanted!r}",
+            hint="pgwitness session list shows ids; verify without one looks at all of the record",
+        )
     return found.pop() if found else wanted
 
 
