@@ -27,6 +27,13 @@ READINGS = [
     (f"/sessions/{SESSION}/export?format=pcapng", "read.export", SESSION, {"format": "pcapng"}),
     (f"/statements/{SESSION}/1", "read.statement", SESSION, {"seq": 1}),
     (f"/statements?session={SESSION}", "read.statements", SESSION, {}),
+    ("/sessions?match=Miller", "read.sessions", "all sessions", {"match": True}),
+    (
+        "/sessions?table=orders&connection=orders",
+        "read.sessions",
+        "all sessions",
+        {"table": "orders", "connection": "orders"},
+    ),
     (
         "/statements/stream?identity=ann&match=Miller",
         "read.statements",

@@ -78,7 +78,10 @@ def sessions(
     services: Current, reader: ReaderHere, filters: FiltersHere, limit: Limit = 100, cursor: str | None = None
 ) -> Response:
     """A page, the newest first: ``items``, and the cursor of the ``next`` page or null."""
-    return _json(list_sessions(services.index, reader.restrict(filters), limit=limit, cursor=cursor))
+    filters = reader.restrict(filters)
+    if filters.on_statements:
+        note_listing(services, reader.actor, filters, action="sessions")
+    return _json(list_sessions(services.index, filters, limit=limit, cursor=cursor))
 
 
 @router.get("/sessions/{session}", dependencies=[May.read])

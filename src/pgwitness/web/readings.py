@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from fastapi import Request
 
+from pgwitness.api import review
 from pgwitness.api.access import Reader
 from pgwitness.api.services import Services
+from pgwitness.index.filters import Filters
 
 AGAIN_SECONDS: Final = 600.0
 _REMEMBERED: Final = 10_000
@@ -53,6 +55,18 @@ def note_part(request: Request, reader: Reader, action: str, session: str, **det
     UnavailableError."""
     if not _readings(request).recent(_key(reader, action, session, details)):
         note(request, reader, action, session, **details)
+
+
+def note_listing(
+    request: Request, reader: Reader, action: str, filters: Filters, *, part: bool, **asked: str
+) -> None:
+    """What these filters find is told. ``asked`` are their texts: another one to look for is another reading,
+    and a list that renews itself is one. Raises NotFoundError, ConflictError, UnavailableError."""
+    key = _key(reader, action, "", asked)
+    if part and _readings(request).recent(key):
+        return
+    review.note_listing(request.app.state.services, reader.actor, filters, action=action)
+    _readings(request).remember(key)
 
 
 def _key(reader: Reader, action: str, session: str, details: dict[str, Any]) -> tuple[Any, ...]:

@@ -112,6 +112,7 @@ def state(session: str, services: Current, reader: ReaderHere) -> Response:
 @router.get("/sessions/{session}/next")
 def next_stop(
     session: str,
+    request: Request,
     services: Current,
     reader: ReaderHere,
     after: At = 1,
@@ -120,6 +121,7 @@ def next_stop(
 ) -> Response:
     """The seq of the next statement of this kind, or null."""
     id = reader.check_session(services.index, session)
+    readings.note_part(request, reader, "replay", id, results=False)
     return JSONResponse({"seq": stop_after(services.index, id, after or 1, stop, backwards=backwards)})
 
 

@@ -74,8 +74,10 @@ def search(
 
 @router.get("/search/count")
 def counted(request: Request, services: Current, reader: ReaderHere) -> Response:
-    """How many the filters find. It shows nothing of them."""
-    found = count(services.index, reader.restrict(filtering.filters(request)))
+    """How many the filters find. It shows nothing of them, but a number tells whether a text is there."""
+    wanted = reader.restrict(filtering.filters(request))
+    note_listing(services, reader.actor, wanted, action="count")
+    found = count(services.index, wanted)
     return render(request, "fragments/count.html", count=found)
 
 

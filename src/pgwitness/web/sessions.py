@@ -15,7 +15,7 @@ from pgwitness.api.services import Services
 from pgwitness.errors import InvalidError
 from pgwitness.index.store import Page, Session
 from pgwitness.review.sessions import list_sessions
-from pgwitness.web import filtering
+from pgwitness.web import filtering, readings
 from pgwitness.web.going import within
 from pgwitness.web.live import live_ids
 from pgwitness.web.rendering import is_fragment, render
@@ -31,7 +31,8 @@ operating = page_router(May.operate)
 def sessions(
     request: Request, services: ServicesHere, reader: ReaderHere, cursor: str | None = None
 ) -> Response:
-    """The newest first. Only sessions' own facts are shown, and no content."""
+    """The newest first. Only sessions' own facts are shown, and no content; but who asks which of them have
+    a text reads it, and that is noted."""
     page, refused = _page(request, services, reader, cursor)
     context: dict[str, Any] = {
         "page": page,
@@ -68,6 +69,9 @@ def _page(
     """And what is wrong with the question, if something is."""
     try:
         filters = reader.restrict(filtering.filters(request))
+        if filters.on_statements:
+            part, asked = is_fragment(request), filtering.given(request)
+            readings.note_listing(request, reader, "sessions", filters, part=part, **asked)
         return list_sessions(services.index, filters, limit=PAGE, cursor=cursor), None
     except InvalidError as error:
         return Page([]), problem(error)

@@ -53,7 +53,7 @@ def page(session: str, seq: Seq, request: Request, services: Current, reader: Re
         "statement.html",
         panel=panel,
         started_at=services.index.session(statement.session).session.started_at,
-        **_around(services, reader, statement),
+        **_around(request, services, reader, statement),
     )
 
 
@@ -63,7 +63,9 @@ def around(session: str, seq: Seq, request: Request, services: Current, reader: 
     statement = _read(request, services, reader, session, seq, part=True)
     if not is_fragment(request):
         return RedirectResponse(f"/sessions/{statement.session}/statements/{seq}#around", 303)
-    return render(request, "fragments/around.html", one=statement, **_around(services, reader, statement))
+    return render(
+        request, "fragments/around.html", one=statement, **_around(request, services, reader, statement)
+    )
 
 
 @router.get(PAGE + "/result")
@@ -97,11 +99,14 @@ def _read(
     return services.index.statement(id, seq)
 
 
-def _around(services: Services, reader: Reader, statement: Statement) -> dict[str, Any]:
-    """For the templates: rows, the chosen one among them."""
+def _around(request: Request, services: Services, reader: Reader, statement: Statement) -> dict[str, Any]:
+    """For the templates: rows, the chosen one among them. Sessions of others that are shown are noted, too.
+    Raises UnavailableError."""
     own = in_session(services.index, statement, NEIGHBOURS + 1)  # one more tells where a transaction ends
     shared = on_connection(services.index, statement, NEIGHBOURS, reader.restrict(Filters()))
     others = {each.session for each in (*shared.before, *shared.after)} - {statement.session}
+    for other in sorted(others):
+        readings.note_part(request, reader, "around", other, beside=statement.session)
     return {
         "own": [
             row
