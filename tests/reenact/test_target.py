@@ -1,11 +1,13 @@
 """The copy is found as libpq finds it, and what it is called never has its password in it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pgwitness.reenact.run import parameters_of
+from pgwitness.errors import ConflictError
+from pgwitness.reenact.run import parameters_of, reenact
 from pgwitness.reenact.target import open_target
 from reenact.conftest import Pair
 from support.servers import PASSWORD, Server
@@ -57,6 +59,23 @@ def test_by_password_file_and_service(pair: Pair, bare: pytest.MonkeyPatch, tmp_
 def test_by_unix_socket(pair: Pair, bare: pytest.MonkeyPatch) -> None:
     socket = f"host={pair.server.directory} port={pair.server.port} user=postgres"
     _reaches(pair, f"{socket} dbname={pair.name}_copy")
+
+
+def test_the_session_goes_where_was_looked(pair: Pair, bare: pytest.MonkeyPatch) -> None:
+    """``hostaddr`` is dialled, for both; the host's name is for certificates only."""
+    _reaches(pair, pair.copy.replace("127.0.0.1", "no-such-host.invalid") + "?hostaddr=127.0.0.1")
+
+
+def test_another_server_behind_the_same_name_gets_nothing(pair: Pair, server15: Server) -> None:
+    with pair.connect() as connection:
+        connection.execute("DELETE FROM orders")
+    for other in ({"database": pair.name}, {"port": str(server15.port), "database": "postgres"}):
+        target = open_target(pair.copy)
+        target.connection = replace(target.connection, **other)
+        with pair.spool() as spool, pytest.raises(ConflictError, match="another server or database"):
+            reenact(spool, target)
+        target.close()
+    assert pair.rows("SELECT count(*) FROM orders") == ([(0,)], [(300,)])
 
 
 def test_with_tls(server15: Server, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from pgwitness._core import Engine
-from pgwitness.errors import ClientError, UnavailableError
-from pgwitness.reenact.target import CONNECT_SECONDS, Target
+from pgwitness._core import Engine, ProtocolError, Stream, StreamError
+from pgwitness.errors import ClientError, ConflictError, UnavailableError
+from pgwitness.reenact.target import CONNECT_SECONDS, IDENTIFIER, IDENTITY, Target
 from pgwitness.tunnel.channel import pair
 from pgwitness.upstream.dialling import Dialler, Upstream
 from pgwitness.upstream.endpoints import UpstreamError
@@ -23,6 +23,7 @@ from pgwitness.upstream.login import Greeting
 from pgwitness.wire import codec
 
 _CANCEL_SECONDS: Final = 10.0
+_ANSWER_LIMIT: Final = 1 << 20
 
 
 class Line(asyncio.Protocol):
@@ -110,6 +111,11 @@ async def dial(
     dialler = Dialler(engine, CONNECT_SECONDS)
     try:
         upstream = await _open(dialler, target, parameters, minor)
+        try:
+            await _check(upstream.stream, target)
+        except BaseException:
+            upstream.stream.abort()
+            raise
         line = Line(upstream, take)
         ours, theirs = await pair(engine, upstream.stream.worker)
         await loop.create_unix_connection(lambda: line, sock=ours)
@@ -128,8 +134,39 @@ async def dial(
 async def _open(dialler: Dialler, target: Target, parameters: Mapping[str, str], minor: int) -> Upstream:
     connection = target.connection
     try:
-        return await dialler.open(connection, connection.database, minor, dict(parameters), 0)
+        return await dialler.open(connection, connection.database, minor, dict(parameters), 0, target.address)
     except UpstreamError as error:
         raise UnavailableError(f"the copy cannot be reached for the session: {error}") from None
     except ClientError as error:
         raise UnavailableError(f"the copy refuses the session's start-up parameters: {error}") from None
+
+
+async def _check(stream: Stream, target: Target) -> None:
+    """Is this the server and the database that were looked at? Raises ConflictError, UnavailableError."""
+    known = target.place.system_identifier
+    asked = [(IDENTITY, target.identity)] + ([(IDENTIFIER, known)] if known is not None else [])
+    for sql, expected in asked:
+        if await _ask(stream, sql) != expected:
+            raise ConflictError(
+                f"the session's connection does not reach {target.words}, which was looked at, but another "
+                "server or database",
+                hint="give --into one server, by its address: what stands between must lead to the same one",
+            )
+
+
+async def _ask(stream: Stream, sql: str) -> str | None:
+    """The one value that it gives; None if it fails."""
+    value: str | None = None
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await stream.write(codec.query(sql))
+            while True:
+                kind, payload = await stream.read_message(_ANSWER_LIMIT)
+                if kind == ord("D"):
+                    value = payload[6:].decode(
+                        "ascii", "replace"
+                    )  # behind the number of columns, and its length
+                elif kind == ord("Z"):
+                    return value
+    except (TimeoutError, StreamError, ProtocolError) as error:
+        raise UnavailableError(f"the copy does not tell the session what it is: {error}") from None

@@ -2,7 +2,8 @@
 
 Two connections go there. One is psycopg's: it resolves the connection string with everything that libpq knows
 (environment, password file, service file, several hosts), and asks the copy's catalogs; it only reads. The
-other carries the session: the project's own log-in with what the first one found.
+other carries the session: the project's own log-in with what the first one found, at the very address that it
+dialled; and before anything of the session is sent, it must be the same server and database.
 """
 
 from __future__ import annotations
@@ -32,7 +33,14 @@ _PLACE: Final = """
            pg_is_in_recovery(), extract(epoch FROM pg_postmaster_start_time())::text,
            current_setting('server_version')
 """
-_IDENTIFIER: Final = "SELECT system_identifier::text FROM pg_control_system()"
+IDENTITY: Final = """
+    SELECT pg_catalog.concat_ws(
+        '/', d.oid, extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.numeric
+    ) FROM pg_catalog.pg_database AS d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+"""
+"""Which start of which server, and which database there. Asked on both connections, of which the session's
+may have a search_path of its own."""
+IDENTIFIER: Final = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()"
 _FILLS: Final = """
     SELECT coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attidentity <> ''
     FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -72,6 +80,10 @@ class Target:
     version: str
     aside: psycopg.Connection[Any]
     """Reads, and never for long."""
+    address: str | None = None
+    """That was dialled; None: a Unix socket."""
+    identity: str = ""
+    """What ``IDENTITY`` gave."""
     _fills: dict[tuple[int, int], str | None] = field(default_factory=dict)
 
     def fills(self, table: int, attribute: int) -> str | None:
@@ -143,12 +155,13 @@ def without(text: str, password: object) -> str:
 def _described(aside: psycopg.Connection[Any], mark: str, asked: object) -> Target:
     try:
         row = aside.execute(_PLACE).fetchone()
+        identity = aside.execute(IDENTITY).fetchone()
     except psycopg.Error as error:
         raise UnavailableError(f"the copy does not tell what it is: {error.diag.message_primary}") from None
-    assert row is not None
+    assert row is not None and identity is not None
     database, user, address, port, standby, started, version = row
     try:
-        found = aside.execute(_IDENTIFIER).fetchone()
+        found = aside.execute(IDENTIFIER).fetchone()
         identifier = found[0] if found else None
     except psycopg.Error:
         identifier = None
@@ -171,7 +184,8 @@ def _described(aside: psycopg.Connection[Any], mark: str, asked: object) -> Targ
         mark=mark,
     )
     words = f"{database} on {host}:{info.port} as {user}"
-    return Target(_connection(aside), place, words, user, version, aside)
+    address = None if host.startswith(("/", "@")) else info.hostaddr or None
+    return Target(_connection(aside), place, words, user, version, aside, address, str(identity[0]))
 
 
 def _connection(aside: psycopg.Connection[Any]) -> Connection:

@@ -66,9 +66,16 @@ class Dialler:
         self._deriving.shutdown(wait=False, cancel_futures=True)
 
     async def open(
-        self, connection: Connection, database: str, minor: int, parameters: dict[str, str], worker: int
+        self,
+        connection: Connection,
+        database: str,
+        minor: int,
+        parameters: dict[str, str],
+        worker: int,
+        address: str | None = None,
     ) -> Upstream:
-        """``parameters`` are the client's; user and database are replaced by what is registered.
+        """``parameters`` are the client's; user and database are replaced by what is registered. ``address``
+        is dialled instead of what the host's name stands for.
 
         Raises UpstreamError that tells what went wrong at every address, or StartupRefusedError. Each address
         has the timeout to itself, as in libpq.
@@ -79,15 +86,16 @@ class Dialler:
         problems: list[str] = []
         last: UpstreamError | None = None
         for host, port in connection.addresses:
-            for address in await self._resolve(host, port, seconds, problems):
+            found = [address] if address else await self._resolve(host, port, seconds, problems)
+            for each in found:
                 try:
-                    kinds = endpoints(connection, host, address, port, self._configurations)
+                    kinds = endpoints(connection, host, each, port, self._configurations)
                     async with asyncio.timeout(seconds):
                         return await self._first_accepted(connection, kinds, minor, sent, worker)
                 except TimeoutError:
-                    problems.append(f"{_where(address, port)}: no answer within {seconds:g} seconds")
+                    problems.append(f"{_where(each, port)}: no answer within {seconds:g} seconds")
                 except UpstreamError as error:
-                    problems.append(f"{_where(address, port)}: {error}")
+                    problems.append(f"{_where(each, port)}: {error}")
                     last = error
                     if not error.next_host:
                         raise _failure(problems, last) from error
