@@ -184,6 +184,21 @@ def test_a_batch_that_is_too_large_goes_in_parts(tmp_path: Path, receiver: HttpR
         assert max(len(posted.lines) for posted in receiver.taken) == 2
 
 
+def test_an_item_that_is_too_large_by_itself_goes_as_a_stub(tmp_path: Path, receiver: HttpReceiver) -> None:
+    receiver.behaviour = lambda posted: (413 if len(posted.body) > 3000 else 200, {}, b"")
+    talk = dialogue(1).run("SELECT 1", "SELECT 1").run(f"SELECT '{'x' * 5000}'", "SELECT 1")
+    sinks = webhook(receiver, sql="whole")
+    recording = Recording(tmp_path, [talk.run("SELECT 2", "SELECT 1").ended()])
+    with recording, delivering(tmp_path, web=sinks):
+        recording.put_all()
+        catch_up(tmp_path)
+        wait_until(lambda: receiver.ids == expected(recording, 3))
+    documents = {each["id"]: each for posted in receiver.taken for each in posted.lines}
+    large = next(each for id, each in documents.items() if id.endswith("/2"))
+    assert (large["type"], large["seq"], large["sql"], large["truncated"]) == ("statement", 2, "", True)
+    assert large["transaction"]["outcome"] == "committed"
+
+
 def test_a_refusal_holds_up_and_nothing_is_skipped(tmp_path: Path, receiver: HttpReceiver) -> None:
     refused: list[int] = []
 

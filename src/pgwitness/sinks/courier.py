@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pgwitness.sinks.feed import Batch, Feed
+from pgwitness.sinks.items import stub
 from pgwitness.sinks.places import Place, Undeliverable
 
 SHORTEST_SLEEP: Final = 0.2
@@ -126,10 +127,15 @@ class Courier:
                 self._place.deliver(batch.items[at : at + size])
                 at += size
             except Undeliverable as error:
-                if not error.too_large or size == 1:
-                    self.delivery.waiting_since = batch.items[at].at
+                if error.too_large and size > 1:
+                    size //= 2
+                    continue
+                self.delivery.waiting_since = batch.items[at].at
+                if not error.too_large:
                     raise
-                size //= 2
+                # One item that the other side will never take must not hold up all behind it.
+                self._place.deliver([stub(batch.items[at])])
+                at += 1
 
     def _arrived(self, batch: Batch) -> None:
         delivery, count = self.delivery, len(batch.items)

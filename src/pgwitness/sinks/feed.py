@@ -155,7 +155,9 @@ class Feed:
         rows = connection.execute(query.order_by(events.position).limit(ITEMS)).all()
         for row in rows:
             document = msgspec.json.decode(row.document, type=dict[str, Any])
-            batch.add(recorder_item(row.position, row.at, document), len(row.document))
+            batch.add(
+                recorder_item(row.position, row.at, document, self._wanted.discretion), len(row.document)
+            )
         self._progress.events = (
             rows[-1].position + 1 if len(rows) == ITEMS else max(self._progress.events, self._progress.known)
         )
@@ -259,7 +261,10 @@ class Feed:
                 continue
             cursor.event_position, cursor.event_ordinal = row.position, row.ordinal
             document = msgspec.json.decode(row.document, type=dict[str, Any])
-            batch.add(event_item(who, row.position, row.ordinal, row.at, document), len(row.document))
+            batch.add(
+                event_item(who, row.position, row.ordinal, row.at, document, self._wanted.discretion),
+                len(row.document),
+            )
 
     def _statements(
         self,

@@ -7,11 +7,13 @@ id. A statement's final state is ``SESSION/SEQ``; what was said of it while its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import structs
 
 from pgwitness.index.discretion import Text, withhold
 from pgwitness.index.store import Session
@@ -28,7 +30,14 @@ class Discretion:
     sql: Literal["whole", "normalised", "withheld"] = "whole"
     parameters: bool = True
     longest: int = 1 << 20
-    """Characters of one text."""
+    """Characters of one text. Lists are cut where they would be about as long (``most``)."""
+
+
+_EVERYTHING: Final = Discretion(longest=1 << 31)
+_ENTRY: Final = 64
+"""Characters of an entry of a list, roughly."""
+_FEWEST: Final = 8
+_STUB: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +114,26 @@ def session_items(who: Who) -> tuple[Item, Item | None]:
     return start, Item(f"{session.session}/end", "session_ended", session.ended_at, who)
 
 
-def event_item(who: Who, position: int, ordinal: int, at: str, event: dict[str, Any]) -> Item:
+def event_item(
+    who: Who,
+    position: int,
+    ordinal: int,
+    at: str,
+    event: dict[str, Any],
+    discretion: Discretion = _EVERYTHING,
+) -> Item:
     """Something that happened in a session beside statements."""
     name = f"{who.session.session}/event/{position}.{ordinal}"
-    return Item(name, "session_event", at, who, details=event)
+    return Item(name, "session_event", at, who, details=cut_details(event, discretion.longest))
 
 
-def recorder_item(position: int, at: str, event: dict[str, Any]) -> Item:
+def recorder_item(
+    position: int, at: str, event: dict[str, Any], discretion: Discretion = _EVERYTHING
+) -> Item:
     """A refused log-in or session, or a finding of the watch. Two gateways may use one position, hardly in
     one microsecond."""
     kind: Kind = "finding" if event.get("event") == "watch_finding" else "refusal"
-    return Item(f"event/{at}/{position}", kind, at, details=event)
+    return Item(f"event/{at}/{position}", kind, at, details=cut_details(event, discretion.longest))
 
 
 def document(item: Item) -> dict[str, Any]:
@@ -192,14 +210,63 @@ def _discreet(statement: Statement, discretion: Discretion) -> Statement:
 
 
 def cut(statement: Statement, longest: int) -> Statement:
-    """No text longer than that. Changes it in place."""
-    for name in ("sql", "error", "error_detail"):
+    """No text longer than that, and no list that would be. Changes it in place."""
+    entries = most(longest)
+
+    def shorter(text: str) -> str:
+        if len(text) > longest:
+            statement.truncated = True
+        return text[:longest]
+
+    def fewer(some: list[Any]) -> list[Any]:
+        if len(some) > entries:
+            statement.truncated = True
+        return some[:entries]
+
+    for name in ("sql", "prepared", "portal", "tag", "error", "error_detail"):
         text = getattr(statement, name)
-        if text is not None and len(text) > longest:
-            setattr(statement, name, text[:longest])
-            statement.truncated = True
+        if text is not None:
+            setattr(statement, name, shorter(text))
+    statement.tables = [shorter(name) for name in fewer(statement.tables)]
+    statement.parameters = fewer(statement.parameters)
     for parameter in statement.parameters:
-        if parameter.value is not None and len(parameter.value) > longest:
-            parameter.value = parameter.value[:longest]
-            statement.truncated = True
+        if parameter.value is not None:
+            parameter.value = shorter(parameter.value)
+    if statement.result is not None:
+        statement.result.columns = fewer(statement.result.columns)
+        for column in statement.result.columns:
+            column.name = shorter(column.name)
     return statement
+
+
+def most(longest: int) -> int:
+    """Entries of a list, where a text has ``longest`` characters."""
+    return max(_FEWEST, longest // _ENTRY)
+
+
+def cut_details(details: dict[str, Any], longest: int) -> dict[str, Any]:
+    """As ``cut``, of an event's document."""
+    made: dict[str, Any] = _shorter(details, longest)
+    return details if made == details else made | {"truncated": True}
+
+
+def stub(item: Item) -> Item:
+    """That there is such an item, where the other side takes no more of it."""
+    statement = item.statement
+    if statement is None:
+        return replace(item, details=_shorter(item.details, _STUB) | {"truncated": True})
+    empty = structs.replace(
+        statement, sql="", prepared="", portal="", parameters=[], tables=[], result=None, truncated=True
+    )
+    return replace(item, statement=cut(empty, _STUB))
+
+
+def _shorter(value: Any, longest: int) -> Any:
+    if isinstance(value, str):
+        return value[:longest]
+    if isinstance(value, list):
+        return [_shorter(each, longest) for each in value[: most(longest)]]
+    if isinstance(value, dict):
+        some = islice(value.items(), most(longest))
+        return {name[:longest]: _shorter(each, longest) for name, each in some}
+    return value
