@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select, text
 
-from pgwitness.index import queries, tables
+from pgwitness.index import overview, queries, tables
+from pgwitness.index.blocks import place
 from pgwitness.index.filters import Filters, Scope
-from pgwitness.index.search import Search
+from pgwitness.index.search import Hits, Search
 from pgwitness.index.store import IndexReader, Session
 from pgwitness.statements.model import Statement
 from support import marks, tapes
@@ -284,6 +285,26 @@ def test_conditions_on_rows_say_the_same(
             for row in connection.execute(select(statement.session, statement.seq).where(piece))
         ]
     assert len(pieces) == len(set(pieces)) == len(wanted)
+
+
+def test_a_block_that_late_statements_swell(reader: IndexReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many it has, no question names more statements than SQLite takes."""
+    swollen = Hits(1, (0, 0), (1 << 300_000) - 1, [], False)
+    statement = tables.statements.c
+    with reader.connection() as connection:
+        assert connection is not None
+        of_block = select(statement.place, statement.written).where(statement.place < place(2, 0))
+        places = {row.place: row.written or 0 for row in connection.execute(of_block)}
+        search = Search(connection, Filters())
+        monkeypatch.setattr(search, "hits", lambda: iter([swollen]))
+        found = [
+            row.place
+            for piece in search.pieces()
+            for row in connection.execute(select(statement.place).where(piece))
+        ]
+        assert sorted(found) == sorted(places)
+        largest = sorted(places.values(), reverse=True)[:3]
+        assert [each for each, _ in overview._written(connection, swollen, swollen.bits, 3)] == largest
 
 
 ODD = ["''", "''''", "E''", "e'\\''", "$$it's$$", "$q$'$q$", "/* it's */", "-- don't\n", "'", '"', "$1",

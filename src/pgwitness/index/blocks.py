@@ -8,6 +8,7 @@ position, which then has more of them.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -15,6 +16,8 @@ from hashlib import blake2b
 BLOCK_STATEMENTS = 4096
 """A block that has so many gets no further ones but late ones."""
 SLOT_BITS = 24
+AT_ONCE = 5000
+"""Numbers that one question names: more than a block has but for late ones, fewer than SQLite refuses."""
 
 _OFFSET_BYTES = 3
 
@@ -81,6 +84,12 @@ def unpack(packed: bytes) -> int:
 def slots(bits: int) -> list[int]:
     """The numbers of the bits that are set, ascending."""
     return [slot for slot, bit in enumerate(f"{bits:b}"[::-1]) if bit == "1"]
+
+
+def sliced(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """So many that a question may name them one by one."""
+    for first in range(0, len(numbers), AT_ONCE):
+        yield numbers[first : first + AT_ONCE]
 
 
 @lru_cache(100_000)

@@ -9,9 +9,9 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from pgwitness.index import tables, times
-from pgwitness.index.blocks import Kind, place, slots, term, unpack
+from pgwitness.index.blocks import Kind, place, term, unpack
 from pgwitness.index.filters import Filters, Scope
-from pgwitness.index.search import Hits, Search
+from pgwitness.index.search import Hits, Search, among
 
 _ACTIVITY = tables.activity.c
 _MARK = tables.marks.c
@@ -108,7 +108,10 @@ def _marked(connection: Connection, search: Search, kind: Kind) -> Iterator[tupl
 
 
 def _written(connection: Connection, hits: Hits, bits: int, limit: int) -> list[Found]:
-    chosen = _STATEMENT.place.in_([place(hits.block, slot) for slot in slots(bits)])
-    query = select(_STATEMENT.written, _STATEMENT.place).where(chosen)
-    rows = connection.execute(query.order_by(_STATEMENT.written.desc(), _STATEMENT.place.desc()).limit(limit))
-    return [(row[0], row[1]) for row in rows]
+    query = select(_STATEMENT.written, _STATEMENT.place)
+    query = query.order_by(_STATEMENT.written.desc(), _STATEMENT.place.desc()).limit(limit)
+    found: list[Found] = []
+    for chosen in among(hits.block, bits):
+        rows = connection.execute(query.where(chosen))
+        found = nlargest(limit, [*found, *((row[0], row[1]) for row in rows)])
+    return found

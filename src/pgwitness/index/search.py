@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, select
 
 from pgwitness.index import queries, tables, times
-from pgwitness.index.blocks import STEPS, Kind, place, slot_of, slots, step, term, unpack
+from pgwitness.index.blocks import STEPS, Kind, place, sliced, slot_of, slots, step, term, unpack
 from pgwitness.index.filters import Filters
 from pgwitness.index.marking import SESSION_KINDS
 from pgwitness.index.passages import Needle
@@ -107,9 +107,14 @@ class Search:
         return bits
 
     def pieces(self) -> Iterator[ColumnElement[bool]]:
-        """Conditions on statements that together choose what is found, each at most a block's."""
+        """Conditions on statements that together choose what is found, each at most a block's, and none that
+        chooses the same as another."""
         for hits in self.hits():
-            yield and_(*self._chosen(hits))
+            if hits.all:
+                yield and_(*self._chosen(hits))
+            else:
+                for chosen in among(hits.block, hits.bits):
+                    yield and_(chosen, *hits.conditions)
 
     def page(self, limit: int, cursor: str | None, backwards: bool) -> list[Key]:
         """The first so many and one more, in the order that is asked for."""
@@ -221,6 +226,13 @@ class Search:
         else:
             yield _STATEMENT.place.in_([place(hits.block, slot) for slot in slots(hits.bits)])
         yield from hits.conditions
+
+
+def among(block: int, bits: int) -> Iterator[ColumnElement[bool]]:
+    """These slots of a block, in conditions that SQLite takes: a block has no end where statements come
+    late."""
+    for some in sliced(slots(bits)):
+        yield _STATEMENT.place.in_([place(block, slot) for slot in some])
 
 
 def between(connection: Connection, first: int, last: int) -> ColumnElement[bool]:

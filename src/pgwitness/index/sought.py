@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from pgwitness.index import tables
-from pgwitness.index.blocks import Kind, slots, unpack
+from pgwitness.index.blocks import Kind, sliced, slots, unpack
 from pgwitness.index.held import within
 from pgwitness.index.passages import GRAM_BYTES, Needle, Run, Section, name_of
 
@@ -82,8 +82,11 @@ class Sought:
         passages = _passages(connection, block, section)
         names = {name for data in passages for name in self._needle.names(data)}
         query = select(_MARK.bits).where(_MARK.block == block, _MARK.kind == int(kind))
-        found = connection.execute(query.where(_MARK.value.in_(names))) if names else ()
-        return _or(unpack(packed) for (packed,) in found)
+        return _or(
+            unpack(packed)
+            for some in sliced([*names])
+            for (packed,) in connection.execute(query.where(_MARK.value.in_(some)))
+        )
 
 
 def _names(connection: Connection, run: Run) -> set[int]:
