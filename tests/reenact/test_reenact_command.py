@@ -83,6 +83,22 @@ def test_it_refuses_the_registered_connection_by_any_way_to_it(pair: Pair) -> No
     assert "DELETE 300" in forced.stdout and "DELETE 1" in forced.stdout
 
 
+def test_a_superuser_of_the_copy_is_refused(pair: Pair) -> None:
+    with pair.connect() as connection:
+        connection.execute("UPDATE orders SET status = 'void'")
+    session, run = pair.session(), pair.gateway.run
+    pair.on_copy("CREATE EXTENSION postgres_fdw", "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw")
+    as_super = f"host={pair.server.directory} port={pair.server.port} user=postgres dbname={pair.name}_copy"
+    for command in (("reenact", session), ("undo", session, "1")):
+        refused = run(*command, "--into", as_super, check=False)
+        assert refused.returncode == 1 and "postgres is a superuser" in refused.stderr
+        assert "--as-superuser" in refused.stderr
+    assert pair.on_copy("SELECT count(*) FROM orders WHERE status = 'paid'") == [(300,)]
+    done = run("reenact", session, "--into", as_super, "--as-superuser")
+    assert "No divergence." in done.stdout
+    assert "With all rights" in done.stderr and "foreign server far" in done.stderr
+
+
 def test_usage(pair: Pair) -> None:
     with pair.connect() as connection:
         connection.execute("SELECT 1")

@@ -108,6 +108,35 @@ def test_what_others_stopped_is_not_run(pair: Pair) -> None:
     assert _changed(pair) == ["later"]
 
 
+def test_what_was_refused_for_want_of_privileges_is_not_run(pair: Pair) -> None:
+    """As whom it is run here may have them."""
+    planted = pair.server.directory / f"planted_{pair.name}"
+    pair.server.sql(
+        "CREATE SCHEMA guarded", "CREATE TABLE guarded.t (n int)", "CREATE TABLE hidden (n int)",
+        database=pair.name,
+    )  # fmt: skip
+    refused = psycopg.errors.InsufficientPrivilege
+    with pair.connect() as connection:
+        with pytest.raises(refused):
+            connection.execute(f"COPY orders TO PROGRAM 'touch {planted}'")
+        with pytest.raises(refused):
+            connection.execute(f"COPY (SELECT 1) TO '{planted}'; SELECT 1")
+        with pytest.raises(refused):
+            connection.execute("SELECT * FROM guarded.t WHERE n = %s", (1,))
+        with pytest.raises(refused):
+            connection.execute("SELECT * FROM hidden WHERE n = %s", (1,))
+        with pytest.raises(refused):
+            connection.execute("SELECT * FROM guarded.t", prepare=True)
+        connection.execute("UPDATE orders SET status = 'later' WHERE id = %s", (3,))
+    pair.other_way = (
+        f"host={pair.server.directory} port={pair.server.port} user=postgres dbname={pair.name}_copy"
+    )
+    report = pair.reenact()
+    assert (report.first, report.ended) == (None, "end")
+    assert [stood.sqlstate for stood in report.stood_in] == ["42501"] * 5
+    assert not planted.exists() and _changed(pair) == ["later"]
+
+
 def test_interrupted_it_cancels_and_says_so(pair: Pair) -> None:
     _three(pair)
     with psycopg.connect(pair.copy) as holder:

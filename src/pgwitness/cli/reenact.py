@@ -27,7 +27,8 @@ _HELP = """Run a recorded session again, on a restored copy, and compare stateme
 The client's own messages are sent again, with their parameters and transaction boundaries; command tags, row
 counts, errors and recorded results are compared. What must differ (times, random values, identifiers of the
 server, the order of rows) is told apart. It ends at the first divergence; everything that was committed until
-then is on the copy. Against a registered connection nothing is run, unless forced.
+then is on the copy. Against a registered connection nothing is run, unless forced; nor with a superuser of
+the copy, unless asked to.
 
 Give the password in PGPASSWORD, ~/.pgpass or a service file. Ctrl-C cancels the running statement and tells
 what the copy is left with.
@@ -35,7 +36,7 @@ what the copy is left with.
 Exit code 0: no divergence; 1: a divergence, or it could not be run; 2: wrong usage; 3: the record or the copy
 cannot be reached, or was lost; 130: interrupted.
 
-Example: pgwitness reenact 8f3e21ab --into postgresql://postgres@localhost:5433/copy --until 7
+Example: pgwitness reenact 8f3e21ab --into postgresql://shop@localhost:5433/copy --until 7
 """
 _INTERRUPTED, _UNAVAILABLE = 130, 3
 
@@ -46,6 +47,13 @@ Into = Annotated[
     str, typer.Option("--into", metavar="DSN", help="The restored copy: a connection string, as libpq's.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Also where a registered connection leads to.")]
+
+AsSuperuser = Annotated[
+    bool,
+    typer.Option(
+        "--as-superuser", help="Also with a role of the copy that may run programs and write files there."
+    ),
+]
 
 
 class ReportFormat(StrEnum):
@@ -74,6 +82,7 @@ def reenact(
         typer.Option("--timeout", metavar="SECONDS", min=0.001, help="The longest that an answer may take."),
     ] = None,
     force: Force = False,
+    as_superuser: AsSuperuser = False,
     format: Annotated[ReportFormat, typer.Option("--format", help="How to print the report.")] = (
         ReportFormat.text
     ),
@@ -84,7 +93,7 @@ def reenact(
 
     from pgwitness.reenact.run import reenact as run
 
-    with opened(session, into, force, state, config) as (spool, target), _meter() as tell:
+    with opened(session, into, force, as_superuser, state, config) as (spool, target), _meter() as tell:
         report = run(
             spool,
             target,
@@ -104,7 +113,7 @@ def reenact(
 
 @contextmanager
 def opened(
-    session: str, into: str, force: bool, state: Path | None, config: Path | None
+    session: str, into: str, force: bool, as_superuser: bool, state: Path | None, config: Path | None
 ) -> Iterator[tuple[Spool, Target]]:
     """The session's frames, and a copy that may be used. Raises ConflictError for one that may not."""
     from pgwitness.api.client import path
@@ -115,6 +124,7 @@ def opened(
         target = open_target(into)
         try:
             _check(api, session, target.place, force)
+            _check_powers(target, as_superuser)
             with Spool(api.stream(path("sessions", session, "frames"))) as spool:
                 yield spool, target
         finally:
@@ -148,6 +158,24 @@ def _check(api: Client, session: str, place: Place, force: bool) -> None:
         note(
             f"The copy is a database of the server of connection {name!r}: what is not the database's own, "
             "such as roles, is shared."
+        )
+
+
+def _check_powers(target: Target, as_superuser: bool) -> None:
+    """Raises ConflictError."""
+    if target.powers and not as_superuser:
+        raise ConflictError(
+            f"on the copy, {target.user} is {', '.join(target.powers)}: what the session runs could start "
+            "programs and touch files of its host",
+            hint="give a role that owns the copy's tables and no more, or has the rights that the session "
+            "had; --as-superuser runs it all the same",
+        )
+    if target.powers:
+        note(f"With all rights: on the copy, {target.user} is {', '.join(target.powers)}.")
+    if target.away:
+        note(
+            f"The copy leads to other servers ({', '.join(target.away)}): what the session writes may get "
+            "there. Drop them first, or keep the copy from the network."
         )
 
 
@@ -187,7 +215,8 @@ def told(report: Report) -> Iterator[str]:
     for one in report.explained:
         yield f"  must differ: {one.why} ({text.counted(one.statements, 'statement')}, first {one.first_seq})"
     for stood in report.stood_in:
-        why = f"was stopped from outside ({stood.sqlstate})"
+        refused = stood.sqlstate == "42501"
+        why = f"{'had not the privileges' if refused else 'was stopped from outside'} ({stood.sqlstate})"
         yield f"  statement {stood.seq} {why}: not run, an error stands in its place"
     if report.in_doubt:
         listed = ", ".join(map(str, report.in_doubt[:20])) + (" …" if len(report.in_doubt) > 20 else "")

@@ -12,7 +12,7 @@ import typer
 from pgwitness.cli import text
 from pgwitness.cli.options import Config, State
 from pgwitness.cli.output import console, note, private
-from pgwitness.cli.reenact import Force, Into, ReportFormat, Session, opened
+from pgwitness.cli.reenact import AsSuperuser, Force, Into, ReportFormat, Session, opened
 from pgwitness.errors import InvalidError, WitnessError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ values before, as .jsonl or .csv, to put them back with.
 Exit code 0: the SELECT, the statement and the record name the same rows; 1: they do not, or it cannot be
 shown; 2: wrong usage, or a statement whose rows no SELECT tells; 3: record or copy cannot be reached.
 
-Example: pgwitness undo 8f3e21ab 7 --into postgresql://postgres@localhost:5433/copy -o before.jsonl
+Example: pgwitness undo 8f3e21ab 7 --into postgresql://shop@localhost:5433/copy -o before.jsonl
 """
 _LONGEST = 60
 
@@ -49,6 +49,7 @@ def undo(
         typer.Option("--output", "-o", metavar="FILE", help="All values before, as .jsonl or .csv."),
     ] = None,
     force: Force = False,
+    as_superuser: AsSuperuser = False,
     format: Annotated[ReportFormat, typer.Option("--format", help="How to print it.")] = ReportFormat.text,
     state: State = None,
     config: Config = None,
@@ -60,7 +61,10 @@ def undo(
 
     if output is not None and output.suffix not in (".jsonl", ".csv"):
         raise InvalidError(f"{output}: the name of this file ends in .jsonl or .csv")
-    with opened(session, into, force, state, config) as (spool, target), _kept(output) as keep:
+    with (
+        opened(session, into, force, as_superuser, state, config) as (spool, target),
+        _kept(output) as keep,
+    ):
         found = look(choose(spool.frames(), seq), into, target.words, limit=limit, keep=keep)
     if output is not None:
         note(f"{output}: {text.counted(found.rows, 'row')} as they were before")

@@ -4,7 +4,8 @@ statement stands behind it in the record.
 Most messages are sent as they were. Told here is the rest, by the message's ordinal:
 
 - ``stop``: where to end, before a statement that somebody wants to look at, or where the record has a hole;
-- ``stand_ins``: statements that something from outside stopped (a cancel request, a timeout, a deadlock).
+- ``stand_ins``: statements that something from outside stopped (a cancel request, a timeout, a deadlock) or
+  that were refused for want of privileges.
   They are not run: an error of the same kind takes their place, so that their transaction goes the same way;
 - ``kept``, ``dropped``: with ``committed_only``, what of a message is sent, and which are not sent at all.
 """
@@ -39,9 +40,10 @@ from pgwitness.wire.messages import string, text
 from pgwitness.wire.splitter import MalformedMessageError
 from pgwitness.wire.startup import wants_replication
 
-_STOPPED: Final = ("57", "53", "40001", "40P01", "55P03")
+_STOPPED: Final = ("57", "53", "40001", "40P01", "55P03", "42501")
 """SQLSTATEs, or their beginnings, that come from outside of a session: operator intervention and timeouts,
-insufficient resources, serialization failures, deadlocks, locks of others."""
+insufficient resources, serialization failures, deadlocks, locks of others; and privileges that it had not:
+the copy's role may have them, and then the statement would do here what it was kept from there."""
 _OUTLIVES: Final = frozenset({"PREPARE", "DEALLOCATE"})
 """Commands whose effect stays when their transaction is rolled back."""
 _ENDS_CHAIN: Final = "the end of a chained transaction"

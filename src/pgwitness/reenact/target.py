@@ -41,6 +41,18 @@ IDENTITY: Final = """
 """Which start of which server, and which database there. Asked on both connections, of which the session's
 may have a search_path of its own."""
 IDENTIFIER: Final = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()"
+_POWERS: Final = """
+    SELECT CASE WHEN r.rolsuper THEN 'a superuser' ELSE r.rolname::text END FROM pg_catalog.pg_roles AS r
+    WHERE (r.rolsuper OR r.rolname IN ('pg_execute_server_program', 'pg_write_server_files',
+                                       'pg_read_server_files'))
+      AND pg_has_role(session_user, r.oid, 'MEMBER') ORDER BY r.rolsuper DESC, 1
+"""
+_AWAY: Final = """
+    SELECT 'foreign server ' || srvname FROM pg_foreign_server
+    UNION ALL
+    SELECT 'subscription ' || subname FROM pg_subscription
+    WHERE subenabled AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 _FILLS: Final = """
     SELECT coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attidentity <> ''
     FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -82,6 +94,10 @@ class Target:
     """Reads, and never for long."""
     address: str | None = None
     """That was dialled; None: a Unix socket."""
+    powers: tuple[str, ...] = ()
+    """What its role is that may do more than databases do: run programs, read and write files."""
+    away: tuple[str, ...] = ()
+    """What leads from the copy to other servers."""
     identity: str = ""
     """What ``IDENTITY`` gave."""
     _fills: dict[tuple[int, int], str | None] = field(default_factory=dict)
@@ -156,6 +172,8 @@ def _described(aside: psycopg.Connection[Any], mark: str, asked: object) -> Targ
     try:
         row = aside.execute(_PLACE).fetchone()
         identity = aside.execute(IDENTITY).fetchone()
+        powers = tuple(dict.fromkeys(str(name) for (name,) in aside.execute(_POWERS)))
+        away = tuple(str(name) for (name,) in aside.execute(_AWAY))
     except psycopg.Error as error:
         raise UnavailableError(f"the copy does not tell what it is: {error.diag.message_primary}") from None
     assert row is not None and identity is not None
@@ -185,7 +203,9 @@ def _described(aside: psycopg.Connection[Any], mark: str, asked: object) -> Targ
     )
     words = f"{database} on {host}:{info.port} as {user}"
     address = None if host.startswith(("/", "@")) else info.hostaddr or None
-    return Target(_connection(aside), place, words, user, version, aside, address, str(identity[0]))
+    return Target(
+        _connection(aside), place, words, user, version, aside, address, powers, away, str(identity[0])
+    )
 
 
 def _connection(aside: psycopg.Connection[Any]) -> Connection:
