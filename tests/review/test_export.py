@@ -9,7 +9,7 @@ import pytest
 
 from pgwitness.errors import InvalidError, NotFoundError
 from pgwitness.index.store import IndexReader
-from pgwitness.review.export import CSV_COLUMNS, export_session
+from pgwitness.review.export import CSV_COLUMNS, as_csv, export_session
 from support import tapes
 from support.dialogue import answers, extended, sync
 from support.ocsf import schema
@@ -34,6 +34,19 @@ def test_json_lines_are_the_documents(reader: IndexReader) -> None:
     documents = [json.loads(line) for line in _export(reader, "jsonl").splitlines()]
     assert [document["seq"] for document in documents] == [1, 2]
     assert documents[0]["parameters"][1] == {"type": "int4", "value": None, "format": "text"}
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_csv_is_a_formula(begin: str) -> None:
+    text = begin + 'HYPERLINK("http://evil.example")'
+    (statement,) = tapes.dialogue(1).run("SELECT 1", "SELECT 1").statements()
+    statement.sql = statement.error = statement.run = statement.on_behalf_of = text
+    statement.tables, statement.rows = [text], -1
+    _, row = csv.reader(io.StringIO("".join(as_csv([statement])), newline=""))
+    cells = dict(zip(CSV_COLUMNS, row, strict=True))
+    for name in ("sql", "error", "run", "on_behalf_of", "tables"):
+        assert cells[name] == f"'{text}"
+    assert cells["rows"] == "-1" and cells["session"] == statement.session
 
 
 def test_csv_has_the_documented_columns(reader: IndexReader) -> None:

@@ -2,8 +2,8 @@
 four formats.
 
 Results go to standard output and remarks to standard error, so that a pipe gets results only. ``json``,
-``jsonl`` and ``csv`` hold the documents as they are; a table is for people, and nothing in it can steer
-their terminal.
+``jsonl`` and ``csv`` hold the documents as they are, but that csv has a ' before what a spreadsheet would
+compute; a table is for people, and nothing in it can steer their terminal.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import typer
 
 from pgwitness.cli import text
 from pgwitness.cli.fitting import GAP, Span, fit
+from pgwitness.review.cells import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -228,7 +229,7 @@ def private(path: str, flags: int) -> int:
 def _csv_cell(value: object) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else _compact(value)
+    return str(harmless(value)) if isinstance(value, str) else _compact(value)
 
 
 def _compact(value: object) -> str:

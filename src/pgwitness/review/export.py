@@ -19,6 +19,7 @@ from pgwitness.index.store import IndexReader
 from pgwitness.record.bundle import SUFFIX
 from pgwitness.review.bundling import bundle
 from pgwitness.review.capture import capture
+from pgwitness.review.cells import harmless
 from pgwitness.review.contents import with_contents
 from pgwitness.review.frames import session_frames, some_frames
 from pgwitness.review.script import script
@@ -106,7 +107,12 @@ def as_csv(statements: Iterable[Statement]) -> Iterator[str]:
 
 
 def csv_row(statement: Statement) -> list[Any]:
-    """``tables`` are joined by spaces; ``parameters`` is a JSON array of values, null for NULL."""
+    """``tables`` are joined by spaces; ``parameters`` is a JSON array of values, null for NULL. A text that a
+    spreadsheet would take for a formula has a ' before it."""
+    return [harmless(each) for each in _csv_cells(statement)]
+
+
+def _csv_cells(statement: Statement) -> list[Any]:
     return [
         statement.session,
         statement.seq,
