@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from pgwitness.errors import InvalidError, NotFoundError
 from pgwitness.index.filters import Filters
 from pgwitness.index.store import IndexReader, Session
 from pgwitness.review.claims.align import Pair
+from pgwitness.review.claims.before import Fetched, harmless
 from pgwitness.review.claims.completeness import shortcomings
 from pgwitness.review.claims.judging import differences, silent
 from pgwitness.review.claims.model import KINDS, Difference, Finding, Kind, Summary, Testimony, Verdict
@@ -59,7 +60,9 @@ def compare(
     left = [claimed(claim, outcome) for claim, outcome in zip(claims, outcomes, strict=True)]
     right = [recorded(statement) for statement in statements]
     pairing = pair_up(left, right)
-    findings = _Judge(left, right, pairing, rules).findings()
+    judge = _Judge(left, right, pairing, rules)
+    judge.harmless |= harmless(right, lambda session: _log_in(index, session))
+    findings = judge.findings()
     incomplete = shortcomings(index, sessions, statements)
     if filters.run is not None and behind > BEHIND:
         incomplete.append(
@@ -83,6 +86,11 @@ def compare(
         strict=rules.strict,
     )
     return summary, findings
+
+
+def _log_in(index: IndexReader, session: str) -> dict[str, Any]:
+    told = (index.session(session).header.get("upstream") or {}).get("parameters")
+    return told if isinstance(told, dict) else {}
 
 
 def _verdict(findings: Sequence[Finding], incomplete: Sequence[str], testimony: Testimony) -> Verdict:
@@ -152,6 +160,9 @@ class _Judge:
             claims[a].claim.text for a, b in all_pairs if records[b].statement.status != "ok"
         }
         self.told, self.ran = [a for a, _ in pairing.pairs], [b for _, b in pairing.pairs]
+        self.fetched = Fetched(records, {b for _, b in all_pairs})
+        self.harmless = set(self.fetched.own)
+        """Of what depends on what was run before: what changes nothing."""
         self.several = len({record.statement.session for record in records}) > 1
 
     def findings(self) -> list[Finding]:
@@ -159,7 +170,7 @@ class _Judge:
         for pair in self.pairing.moved:
             of_record[pair[1]] = self._pair(*pair, self._order(pair))
         for b in self.pairing.unclaimed:
-            of_record[b] = self._unclaimed(self.records[b])
+            of_record[b] = self._unclaimed(b)
         never = {a: self._unexecuted(self.claims[a]) for a in self.pairing.unexecuted}
         return list(self._in_order(of_record, never))
 
@@ -176,7 +187,7 @@ class _Judge:
 
     def _pair(self, a: int, b: int, more: list[Difference]) -> Finding:
         claim, record = self.claims[a], self.records[b]
-        found = [*differences(claim, record), *more]
+        found = [*differences(claim, record, self.fetched.rows.get(b)), *more]
         if claim.claim.text in self.failed_texts and claim.claim.result.status == "error":
             # Of several statements in one text, the error was another's.
             found = [each for each in found if each.what != "success" or record.statement.status != "ok"]
@@ -190,7 +201,7 @@ class _Judge:
             unsaid = [each for each in found if each.kind == "unstated"]
             found = [each for each in found if each.kind != "unstated"]
             notes += [f"does not say {len(unsaid)} of its values"] if unsaid else []
-        own = claim.form.template.own and record.form.template.own
+        own = _always_own(claim) and _always_own(record)
         kind: Kind = min((each.kind for each in found), key=KINDS.index, default="matched")
         return Finding(
             kind=kind,
@@ -202,8 +213,9 @@ class _Judge:
             notes=notes,
         )
 
-    def _unclaimed(self, record: Recorded) -> Finding:
-        own = record.form.template.own
+    def _unclaimed(self, b: int) -> Finding:
+        record = self.records[b]
+        own = _always_own(record) or b in self.harmless
         skipped = record.statement.status == "skipped"
         notes = ["it was sent and never ran: what came before it failed"] if skipped else []
         return Finding(
@@ -215,7 +227,7 @@ class _Judge:
         )
 
     def _unexecuted(self, claim: Claimed) -> Finding:
-        own, failed = claim.form.template.own, claim.claim.result.status == "error"
+        own, failed = _always_own(claim), claim.claim.result.status == "error"
         notes = ["it says itself that it failed; it never reached the server"] if failed else []
         return Finding(
             kind="unexecuted",
@@ -252,6 +264,11 @@ class _Judge:
             return False
         mine = self.records[b].statement
         return all(_overlap(mine, self.records[other].statement) for _, other in crossed)
+
+
+def _always_own(side: Claimed | Recorded) -> bool:
+    """Whatever was run before."""
+    return side.form.template.own and not side.form.template.depends
 
 
 def _place(at: int, places: Sequence[int], sides: Sequence[Claimed] | Sequence[Recorded]) -> str:

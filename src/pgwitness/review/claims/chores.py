@@ -1,11 +1,13 @@
 """Statements that drivers, poolers and ORMs issue by themselves, which no agent would think of claiming.
 
 What is on this list is decided from PostgreSQL's parse tree and never from how a text looks. All of it
-changes no data, reads no rows of any table of the database, and changes no meaning of what follows. So nobody
-can hide behind it:
+changes no data, reads no rows of any table of the database, and changes no meaning of what follows; what may
+change that, by what was run before, is asked there (``before``). So nobody can hide behind it:
 
 - transaction control says nothing by itself; whether the work was committed is compared at each statement;
-- SET only of parameters that say how values are written or how long to wait: not ``search_path``, ``role``,
+- SET only of parameters of transactions, names and how long to wait, and of those that say how values are
+  read and written where they have the value that they have anyhow; RESET and DISCARD where nothing was set
+  before that would be lost: not ``search_path``, ``role``,
   ``session_authorization``, ``session_replication_role`` or ``row_security``;
 - SELECT only from catalogs that describe the schema, with functions of a fixed list that only describe;
   ``pg_authid``, ``pg_stats``, ``pg_stat_activity``, ``pg_largeobject`` and their like are not on it.
@@ -27,29 +29,32 @@ TRANSACTION_KINDS: Final = {
 }
 PARAMETERS: Final = {
     "application_name",
-    "bytea_output",
-    "client_encoding",
     "client_min_messages",
-    "datestyle",
     "default_transaction_isolation",
     "default_transaction_read_only",
     "default_transaction_deferrable",
-    "extra_float_digits",
     "idle_in_transaction_session_timeout",
-    "intervalstyle",
     "jit",
-    "lc_monetary",
     "lock_timeout",
     "session characteristics",
-    "standard_conforming_strings",
     "statement_timeout",
     "synchronize_seqscans",
-    "timezone",
     "transaction",
     "transaction_isolation",
     "transaction_read_only",
-    "xmloption",
 }
+READING: Final[dict[str, frozenset[str]]] = {
+    "bytea_output": frozenset({"hex"}),
+    "client_encoding": frozenset({"utf8", "utf-8", "unicode"}),
+    "datestyle": frozenset({"iso"}),
+    "extra_float_digits": frozenset({"1", "2", "3"}),
+    "intervalstyle": frozenset(),
+    "lc_monetary": frozenset(),
+    "standard_conforming_strings": frozenset({"on", "true"}),
+    "timezone": frozenset(),
+    "xmloption": frozenset({"content"}),
+}
+"""How values are read and written, and values that leave it as it is by PostgreSQL's defaults."""
 CATALOGS: Final = {
     "pg_aggregate",
     "pg_am",
@@ -134,6 +139,7 @@ FUNCTIONS: Final = {
     "upper",
     "version",
 }
+Setting = tuple[str, str | None]
 _ALWAYS: Final = {
     "ClosePortalStmt",
     "DeallocateStmt",
@@ -152,12 +158,38 @@ def is_chore(
     if node == "TransactionStmt":
         return tree["kind"].removeprefix("TRANS_STMT_") in TRANSACTION_KINDS
     if node == "VariableSetStmt":
-        return tree["kind"] == "VAR_RESET_ALL" or tree.get("name", "").lower() in PARAMETERS
+        name = tree.get("name", "").lower()
+        return tree["kind"] == "VAR_RESET_ALL" or name in PARAMETERS or name in READING
     if node in _ALWAYS:
         return True
     if node != "SelectStmt" or not reads or "lockingClause" in tree:
         return False
     return all(_describes(name) for name in relations) and all(_harmless(name) for name in functions)
+
+
+def depends(node: str, tree: dict[str, Any]) -> bool:
+    """Of a chore: whether what was run before says if it changes what follows."""
+    if node == "VariableSetStmt":
+        return tree["kind"] == "VAR_RESET_ALL" or tree.get("name", "").lower() in READING
+    return node in ("DiscardStmt", "FetchStmt")
+
+
+def setting_of(node: str, tree: dict[str, Any]) -> Setting | None:
+    """What a SET sets, of ``READING``; a value of None is that of the log-in."""
+    name = tree.get("name", "").lower() if node == "VariableSetStmt" else ""
+    if name not in READING:
+        return None
+    if tree["kind"] in ("VAR_RESET", "VAR_SET_DEFAULT"):
+        return name, None
+    constants = [each.get("A_Const", {}) for each in tree.get("args", ())]
+    values = [_word(each) for each in constants]
+    return name, ", ".join(values).lower()
+
+
+def _word(constant: dict[str, Any]) -> str:
+    if "ival" in constant:
+        return str(constant["ival"].get("ival", 0))
+    return str(constant.get("sval", {}).get("sval", "?"))
 
 
 def _describes(relation: str) -> bool:

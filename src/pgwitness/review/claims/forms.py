@@ -18,9 +18,10 @@ import msgspec
 from msgspec import Struct
 from pglast import parser
 
-from pgwitness.review.claims.chores import is_chore
+from pgwitness.review.claims.chores import Setting, depends, is_chore, setting_of
 from pgwitness.review.claims.model import UNSAID
 from pgwitness.review.claims.values import Value, rough
+from pgwitness.statements.builtins import HARMLESS
 from pgwitness.statements.commands import command_of
 from pgwitness.statements.sql import describe
 
@@ -58,6 +59,16 @@ class Template(Struct, frozen=True):
     """It changes nothing in the database by its own words."""
     cursor: bool = False
     """It declares a cursor: its form is that of the cursor's query."""
+    depends: bool = False
+    """Of a driver's own: what was run before says whether it changes what follows."""
+    setting: Setting | None = None
+    """What it sets, of how values are read and written."""
+    sets: bool = True
+    """What follows may mean another thing by it."""
+    portal: str = ""
+    """The cursor that it declares or fetches from."""
+    moves: bool = False
+    """It moves a cursor and brings no rows."""
 
     @property
     def skeleton(self) -> str:
@@ -129,6 +140,7 @@ _cached = lru_cache(_CACHE_ENTRIES)(_template)
 def _of_tree(statement: dict[str, Any], sql: str) -> Template:
     ((node, tree),) = statement.items()
     cursor = node == "DeclareCursorStmt" and "query" in tree
+    portal = tree.get("portalname", "")
     if cursor:
         ((node, tree),) = tree["query"].items()
     command = command_of(node, tree)
@@ -138,7 +150,27 @@ def _of_tree(statement: dict[str, Any], sql: str) -> Template:
     names = {".".join(filter(None, each)) for each in describe(sql).relations} if walk.queries else None
     relations = walk.relations if names is None else names
     own = is_chore(node, tree, relations, walk.functions, reads)
-    return Template(command, frozenset(relations), walk.clauses, tuple(walk.slots), own, reads, cursor)
+    unsure = own and depends(node, tree)
+    return Template(
+        command,
+        frozenset(relations),
+        walk.clauses,
+        tuple(walk.slots),
+        own,
+        reads,
+        cursor,
+        unsure,
+        setting_of(node, tree),
+        walk.temporary or (unsure and node != "FetchStmt") or (not own and _sets(node, walk.functions)),
+        portal,
+        bool(tree.get("ismove")),
+    )
+
+
+def _sets(node: str, functions: set[str]) -> bool:
+    if node in ("VariableSetStmt", "DoStmt", "CallStmt", "LoadStmt", "ExecuteStmt"):
+        return True
+    return any(name.removeprefix("pg_catalog.") not in HARMLESS for name in functions)
 
 
 def _first_word(text: str) -> str | None:
@@ -210,6 +242,7 @@ class _Walk:
         self.relations: set[str] = set()
         self.functions: set[str] = set()
         self.queries = False
+        self.temporary = False
         self.writes = node in _WRITING or "intoClause" in tree
         self.clauses: dict[str, str] = {"command": node}
         self._clause = ""
@@ -238,6 +271,7 @@ class _Walk:
                     return special
         self.queries = self.queries or "ctename" in tree
         self.writes = self.writes or "intoClause" in tree
+        self.temporary = self.temporary or tree.get("relpersistence") == "t"
         if "relname" in tree:
             schema = tree.get("schemaname")
             self.relations.add(f"{schema}.{tree['relname']}" if schema else tree["relname"])

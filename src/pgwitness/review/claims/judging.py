@@ -51,9 +51,23 @@ def _share_of_values(claim: Claimed, record: Recorded) -> float:
     return sum(same(a, b) is True for a, b in pairs) / len(pairs) if pairs else 1.0
 
 
-def differences(claim: Claimed, record: Recorded) -> list[Difference]:
-    """All of them, the texts' first."""
-    return [*_of_text(claim, record), *_of_outcome(claim, record), *_of_rows(claim, record)]
+def differences(claim: Claimed, record: Recorded, fetched: int | None = None) -> list[Difference]:
+    """All of them, the texts' first. ``fetched``: the rows that came out of the cursor that it declares."""
+    return [
+        *_of_text(claim, record),
+        *_of_copied(record),
+        *_of_outcome(claim, record),
+        *_of_rows(claim, record, fetched),
+    ]
+
+
+def _of_copied(record: Recorded) -> Iterator[Difference]:
+    """No testimony says what a COPY brought in."""
+    copy = record.statement.copy
+    if copy is not None and copy.direction != "out" and record.statement.status == "ok":
+        yield Difference(
+            "unstated", "data that were copied in", None, f"{copy.rows:,} rows, {copy.bytes:,} bytes"
+        )
 
 
 def _of_text(claim: Claimed, record: Recorded) -> Iterator[Difference]:
@@ -113,9 +127,11 @@ def _words(outcome: str) -> str:
     return outcome.replace("_", " ")
 
 
-def _of_rows(claim: Claimed, record: Recorded) -> Iterator[Difference]:
+def _of_rows(claim: Claimed, record: Recorded, fetched: int | None) -> Iterator[Difference]:
     said, rows = claim.claim.result, record.statement.rows
-    if said.rows is None or rows is None or record.statement.status != "ok" or record.form.template.cursor:
+    if record.form.template.cursor:
+        rows = fetched
+    if said.rows is None or rows is None or record.statement.status != "ok":
         return
     shortened = said.partial and record.form.template.reads and said.rows < rows
     if said.rows == rows or shortened:
