@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -31,6 +31,7 @@ from pgwitness.api.access import Counted, May
 from pgwitness.api.context import ServicesHere
 from pgwitness.api.gate import Gate
 from pgwitness.api.openapi import describe
+from pgwitness.api.parameters import only_known
 from pgwitness.api.problems import MEDIA_TYPE, problem
 from pgwitness.api.services import Services
 from pgwitness.errors import (
@@ -46,6 +47,21 @@ from pgwitness.sinks.status import sinks_status
 PREFIX = "/api/v1"
 BODY_BYTES = 1 << 20
 """Of a request, where a route does not allow more: it is in memory before it is known who asks."""
+
+_ROOMS: Final = (
+    (admin, "administration"),
+    (connectors, "connectors"),
+    (keeping, "keeping"),
+    (reenact, "re-enactment"),
+    (tail, "review"),
+    (review, "review"),
+    (blast, "review"),
+    (claims, "review"),
+    (readings, "review"),
+    (sinks, "sinks"),
+    (verify, "verification"),
+    (watch, "watch"),
+)
 
 
 def create_app(services: Services, *, local: bool = False) -> FastAPI:
@@ -68,18 +84,8 @@ def create_app(services: Services, *, local: bool = False) -> FastAPI:
     app.state.local = local
     app.state.onlookers = tail.Onlookers()
     app.state.gate = Gate(services.directory, services.settings.http)
-    app.include_router(admin.router, prefix=PREFIX, tags=["administration"])
-    app.include_router(connectors.router, prefix=PREFIX, tags=["connectors"])
-    app.include_router(keeping.router, prefix=PREFIX, tags=["keeping"])
-    app.include_router(reenact.router, prefix=PREFIX, tags=["re-enactment"])
-    app.include_router(tail.router, prefix=PREFIX, tags=["review"])
-    app.include_router(review.router, prefix=PREFIX, tags=["review"])
-    app.include_router(blast.router, prefix=PREFIX, tags=["review"])
-    app.include_router(claims.router, prefix=PREFIX, tags=["review"])
-    app.include_router(readings.router, prefix=PREFIX, tags=["review"])
-    app.include_router(sinks.router, prefix=PREFIX, tags=["sinks"])
-    app.include_router(verify.router, prefix=PREFIX, tags=["verification"])
-    app.include_router(watch.router, prefix=PREFIX, tags=["watch"])
+    for room, tag in _ROOMS:
+        app.include_router(room.router, prefix=PREFIX, tags=[tag], dependencies=[Depends(only_known)])
     app.add_api_route("/metrics", _metrics, dependencies=[May.oversee], include_in_schema=False)
     app.add_api_route("/health", _health, include_in_schema=False)
     app.add_api_route(f"{PREFIX}/health", _health, tags=["health"])
