@@ -68,3 +68,16 @@ def test_what_is_not_said_is_neither() -> None:
 def test_what_may_be_the_same_is_aligned(claimed: Any, recorded: Value) -> None:
     if recorded.type != "bytea":
         assert rough(of_json(claimed)) == rough(recorded)
+
+
+def test_an_array_of_any_depth_is_compared() -> None:
+    deep = bound("{" * 1500 + "}" * 1500, "int4[]")
+    assert rough(deep) == rough(deep)
+    assert same(deep, deep) is True
+    assert same(of_json([1]), deep) is False
+
+
+def test_numbers_are_compared_whole() -> None:
+    one, other = "1." + "0" * 39 + "1", "1." + "0" * 39 + "2"
+    assert same(bound(one, "numeric"), bound(other, "numeric")) is False
+    assert rough(bound(one)) != rough(bound(other))

@@ -23,6 +23,8 @@ _NUMBERS: Final = {"int2", "int4", "int8", "numeric", "float4", "float8", "oid",
 _TIMES: Final = {"date", "timestamp", "timestamptz", "time", "timetz"}
 _JSON: Final = {"json", "jsonb"}
 _TEXTS: Final = {"text", "varchar", "bpchar", "name", "char"}
+DIMENSIONS: Final = 6
+"""Of an array, as many as PostgreSQL allows."""
 _TRUE: Final = {"t": True, "true": True, "f": False, "false": False}
 _NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,4})?|[+-]?(NaN|Infinity)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d(:?\d\d)?)?)?")
@@ -71,7 +73,14 @@ def is_plain(value: Value) -> bool:
 
 
 def same(claimed: Value, recorded: Value) -> bool | None:
-    """None if one of the two is not said."""
+    """None if one of the two is not said. What is nested too deeply is compared as text."""
+    try:
+        return _same(claimed, recorded)
+    except RecursionError:
+        return bool(claimed.value == recorded.value) if isinstance(claimed.value, str) else False
+
+
+def _same(claimed: Value, recorded: Value) -> bool | None:
     if claimed.value is UNSAID or recorded.value is UNSAID:
         return None
     if not _same_cast(claimed, recorded):
@@ -91,34 +100,45 @@ def same(claimed: Value, recorded: Value) -> bool | None:
 
 def rough(value: Value) -> str:
     """The same for values that may be the same: what alignment goes by."""
+    try:
+        return _rough(value, 0)
+    except RecursionError:
+        return value.value if isinstance(value.value, str) else "deep"
+
+
+def _rough(value: Value, depth: int) -> str:
     held = value.value
     if held is None:
         return "null"
     if isinstance(held, list):
-        return "[" + ",".join(rough(each) for each in held) + "]"
+        return "[" + ",".join(_rough(each, depth + 1) for each in held) + "]"
     if isinstance(held, dict):
         return json.dumps(held, sort_keys=True, default=str)
     text = str(held)
-    return _rough_text(text) if len(text) <= 4096 else str(hash(text))
+    return _rough_text(text, depth) if len(text) <= 4096 else str(hash(text))
 
 
-def _rough_text(text: str) -> str:
+def _rough_text(text: str, depth: int) -> str:
     if text.lower() in _TRUE:
         return str(_TRUE[text.lower()]).lower()
     if _NUMBER.fullmatch(text):
-        return str(_number(text))
+        return _plainly(_number(text))
     if _TIME.fullmatch(text):
         moment = _moment(text)
         if isinstance(moment, datetime) and moment.tzinfo is not None:
             moment = moment.astimezone(UTC)
         return str(moment) if moment is not None else text
     if text[:1] in "{[":
-        items = _items(text)
+        items = _items(text) if depth < DIMENSIONS else None
         if items is not None:
-            return "[" + ",".join("null" if each is None else rough(Value(each)) for each in items) + "]"
+            return (
+                "["
+                + ",".join("null" if each is None else _rough(Value(each), depth + 1) for each in items)
+                + "]"
+            )
         parsed = _as_json(text)
         if isinstance(parsed, list):
-            return rough(of_json(parsed))
+            return _rough(of_json(parsed), depth + 1)
         return json.dumps(parsed, sort_keys=True) if parsed is not None else text
     return text
 
@@ -161,9 +181,19 @@ def _equal(convert: Callable[[str], Any], left: str, right: str) -> bool:
 
 def _number(text: str) -> Decimal | None:
     try:
-        return Decimal(text).normalize() if _NUMBER.fullmatch(text) else None
+        return Decimal(text) if _NUMBER.fullmatch(text) else None
     except InvalidOperation:
         return None
+
+
+def _plainly(number: Decimal | None) -> str:
+    """The same for equal numbers, whole."""
+    if number is None or not number.is_finite():
+        return str(number)
+    sign, digits, exponent = number.as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    kept = text.rstrip("0")
+    return f"{'-' if sign else ''}{kept}e{int(exponent) + len(text) - len(kept)}" if kept else "0"
 
 
 def _moment(text: str) -> datetime | date | time | None:
