@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from pgwitness.api import claims as module
 from pgwitness.api.app import create_app
 from pgwitness.api.inprocess import InProcessTransport
 from pgwitness.api.services import Services
@@ -68,3 +69,15 @@ def test_nobody_without_a_token(services: Services) -> None:
     transport = InProcessTransport(create_app(services, local=False))
     with httpx.Client(transport=transport, base_url="http://pgwitness/api/v1") as client:
         assert client.post("/claims", params={"session": MINE}, content=SAID).status_code == 401
+
+
+def test_one_comparison_at_a_time(ann: httpx.Client) -> None:
+    with module._one:
+        answer = ann.post("/claims", params={"session": MINE}, content=SAID)
+    assert (answer.status_code, "one at a time" in answer.json()["message"]) == (429, True)
+    assert ann.post("/claims", params={"session": MINE}, content=SAID).status_code == 200
+
+
+def test_a_testimony_of_very_many_objects(ann: httpx.Client) -> None:
+    answer = ann.post("/claims", params={"session": MINE}, content=b"[" + b"{}," * 1_000_000 + b"{}]")
+    assert (answer.status_code, "objects and arrays" in answer.json()["message"]) == (422, True)

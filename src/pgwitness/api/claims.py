@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from pgwitness.api.access import May, ReaderHere
 from pgwitness.api.review import JSON_LINES, Current, note_listing
-from pgwitness.errors import InvalidError
+from pgwitness.errors import InvalidError, TooManyRequests
 from pgwitness.index.filters import Filters
 from pgwitness.index.status import index_status
 from pgwitness.review.claims.check import Rules, compare
@@ -27,6 +28,8 @@ _BODY: dict[str, Any] = {
 _encoder = msgspec.json.Encoder()
 
 router = APIRouter()
+_one = threading.Lock()
+"""A comparison takes a processor that the gateway needs: one at a time."""
 
 
 async def _testimony(request: Request) -> bytes:
@@ -59,10 +62,15 @@ def claims(
         session = reader.check_session(services.index, session)
     filters = reader.restrict(Filters(session=session, run=run))
     note_listing(services, reader.actor, filters, action="claims")
-    testimony = read_testimony(content, format, field)
-    behind = index_status(services.settings.state)["lag_seconds"] if run is not None else 0.0
-    rules = Rules(strict, without_values)
-    summary, findings = compare(services.index, filters, testimony, rules, behind=behind)
+    if not _one.acquire(blocking=False):
+        raise TooManyRequests("another testimony is being compared: one at a time", retry_after=5)
+    try:
+        testimony = read_testimony(content, format, field)
+        behind = index_status(services.settings.state)["lag_seconds"] if run is not None else 0.0
+        rules = Rules(strict, without_values)
+        summary, findings = compare(services.index, filters, testimony, rules, behind=behind)
+    finally:
+        _one.release()
     return StreamingResponse(_lines(summary, findings), media_type=JSON_LINES)
 
 

@@ -19,7 +19,9 @@ from pgwitness.review.claims.spans import read_spans
 
 AUTO: Final = "auto"
 FORMATS: Final[Sequence[str]] = (AUTO, "jsonl", "csv", "otel", *CONVERSATIONS)
-MAX_BYTES: Final = 64 << 20
+MAX_BYTES: Final = 16 << 20
+MAX_NODES: Final = 200_000
+"""Objects and arrays of a testimony: each format looks at every one of them."""
 
 _TAKEN = "it takes JSON Lines, CSV, OpenTelemetry spans, MCP logs and transcripts of chats: docs/claims.md"
 
@@ -51,6 +53,10 @@ def _read(text: str, format: str, field: str | None) -> Testimony | None:
         if format == AUTO and (found := read_csv(text, field)) is not None:
             return found
         raise InvalidError("the testimony is neither JSON nor CSV with a header", hint=_TAKEN)
+    if _nodes(documents) > MAX_NODES:
+        raise InvalidError(
+            f"the testimony has more than {MAX_NODES:,} objects and arrays", hint="compare it in parts"
+        )
     if format == "jsonl" or field is not None:
         return read_records(documents, field)
     if format == "otel":
@@ -58,6 +64,18 @@ def _read(text: str, format: str, field: str | None) -> Testimony | None:
     if format in CONVERSATIONS:
         return read_conversation(documents, format)
     return _detected(documents)
+
+
+def _nodes(documents: Documents) -> int:
+    """Not counted further than is allowed."""
+    stack: list[object] = [document.value for document in documents.items]
+    count = 0
+    while stack and count <= MAX_NODES:
+        value = stack.pop()
+        if isinstance(value, dict | list):
+            count += 1
+            stack.extend(value.values() if isinstance(value, dict) else value)
+    return count
 
 
 def _detected(documents: Documents) -> Testimony | None:
