@@ -121,7 +121,10 @@ def test_what_the_text_calls() -> None:
     sql = "SELECT random(), b FROM t"
     assert both([["0.1", "x"]], [["0.2", "x"]], sql=sql).explained == ["random values"]
     assert named(both([["0.1", "x"]], [["0.2", "y"]], sql=sql)) == ["row 1"], "that column calls nothing"
-    assert both([["x"]], [["y"]], sql="SELECT a FROM t WHERE b < now()").explained == [nature.TIME]
+    found = both([["x"]], [["y"]], sql="SELECT a FROM t WHERE b < now()")
+    assert (found.incomparable, named(found)) == (nature.TIME, ["row 1"]), (
+        "which is no reason for other values"
+    )
     assert named(both([["x"]], [["y"]], sql="SELECT a, 'now()' FROM t -- random()")) == ["row 1"]
 
 
@@ -136,6 +139,33 @@ def test_a_write_by_now_that_touches_other_rows_diverges() -> None:
     then = statement(sql, command="DELETE", tag="DELETE 3", rows=3)
     found = verdict(then, statement(sql, command="DELETE", tag="DELETE 4", rows=4))
     assert named(found) == ["tag"] and "depends on the time" in found.hints[0]
+
+
+def test_a_read_by_now_that_finds_other_rows_is_not_comparable() -> None:
+    sql = "SELECT id, balance FROM accounts WHERE created_at < now()"
+    found = both([["1", "70"], ["2", "30"]], [["9", "1"]], sql=sql)
+    assert (found.incomparable, found.explained, named(found)) == (nature.TIME, [], ["tag"])
+    assert both([["1", "70"]], [["1", "70"]], sql=sql) == Verdict()
+    values = "SELECT id, balance FROM accounts ORDER BY random()"
+    assert both([["1", "7"]], [["1", "8"]], sql=values).incomparable == "random values"
+    star = both([["1", "7"]], [["2", "8"]], sql="SELECT *, now() FROM accounts")
+    assert star.incomparable == nature.TIME
+    plain = both([["1", "7"]], [["2", "8"]], sql="SELECT id, now() FROM accounts")
+    assert plain.incomparable is None and named(plain) == ["row 1"], "the id is not a time"
+
+
+def test_what_a_write_returns_is_compared_but_for_what_must_differ() -> None:
+    sql = "UPDATE t SET at = now() RETURNING a, random()"
+    changed = {"command": "UPDATE", "tag": "UPDATE 1"}
+
+    def of(then: Rows, now: Rows) -> Verdict:
+        return verdict(
+            statement(sql, **{**rows(then), **changed}), statement(sql, **{**rows(now), **changed})
+        )
+
+    assert of([["1", "0.1"]], [["1", "0.2"]]).explained == ["random values"]
+    found = of([["1", "0.1"]], [["2", "0.2"]])
+    assert (named(found), found.incomparable) == (["row 1"], None)
 
 
 def test_errors_by_their_sqlstate() -> None:

@@ -33,8 +33,8 @@ the copy, unless asked to.
 Give the password in PGPASSWORD, ~/.pgpass or a service file. Ctrl-C cancels the running statement and tells
 what the copy is left with.
 
-Exit code 0: no divergence; 1: a divergence, or it could not be run; 2: wrong usage; 3: the record or the copy
-cannot be reached, or was lost; 130: interrupted.
+Exit code 0: no divergence; 1: a divergence, a read that cannot be compared, or it could not be run; 2: wrong
+usage; 3: the record or the copy cannot be reached, or was lost; 130: interrupted.
 
 Example: pgwitness reenact 8f3e21ab --into postgresql://shop@localhost:5433/copy --until 7
 """
@@ -218,6 +218,12 @@ def told(report: Report) -> Iterator[str]:
         refused = stood.sqlstate == "42501"
         why = f"{'had not the privileges' if refused else 'was stopped from outside'} ({stood.sqlstate})"
         yield f"  statement {stood.seq} {why}: not run, an error stands in its place"
+    for read in report.not_comparable:
+        yield f"  statement {read.seq} cannot be compared: which rows it reads depends on {read.why}"
+        for difference in read.differences:
+            yield from _difference(difference)
+    if report.not_compared > len(report.not_comparable):
+        yield f"  … and {report.not_compared - len(report.not_comparable):,} more that cannot be compared"
     if report.in_doubt:
         listed = ", ".join(map(str, report.in_doubt[:20])) + (" …" if len(report.in_doubt) > 20 else "")
         yield f"  in doubt on record, so not compared: statements {listed}"
@@ -226,7 +232,11 @@ def told(report: Report) -> Iterator[str]:
     if report.problem:
         yield f"Ended early: {report.problem}."
     if report.first is None:
-        yield "No divergence."
+        yield (
+            "No divergence."
+            if not report.not_compared
+            else (f"No divergence, but {text.counted(report.not_compared, 'statement')} cannot be compared.")
+        )
     else:
         more = f" of {report.diverged:,}" if report.diverged > 1 else ""
         yield f"The first divergence{more} is statement {report.first.seq}:"

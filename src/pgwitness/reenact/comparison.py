@@ -1,7 +1,8 @@
 """Two documents of one statement, the recorded one and the one made here: what differs, and whether it must.
 
-A statement is the ``same``, differs ``by nature`` (``Verdict.explained`` says in what), or diverged
-(``Verdict.differences``).
+A statement is the ``same``, differs ``by nature`` (``Verdict.explained`` says in what), diverged
+(``Verdict.differences``), or is a read that cannot be compared (``Verdict.incomparable``): which rows it
+finds depends on when, where or by what chance it runs, and it found others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pgwitness.statements.model import Result, Statement
 SHOWN: Final = 300
 """Characters of a value in a report."""
 _READS: Final = frozenset({"SELECT", "SHOW", "FETCH", "EXPLAIN", "TABLE", "VALUES", "FUNCTION"})
+_READS_ONLY: Final = _READS | {"COPY"}
+_OF_ROWS: Final = ("tag", "rows", "copied data")
 
 Row = Sequence[str | None]
 Fills = Callable[[int], list[str | None]]
@@ -29,6 +32,8 @@ Fills = Callable[[int], list[str | None]]
 class Verdict(Struct):
     differences: list[Difference] = field(default_factory=list)
     explained: list[str] = field(default_factory=list)
+    incomparable: str | None = None
+    """Why: which rows it reads depends on that, and here it read others. It is neither."""
     hints: list[str] = field(default_factory=list)
 
 
@@ -50,17 +55,19 @@ def compare(recorded: Statement, here: Statement, windows: Windows, fills: Itera
     if verdict.differences:
         verdict.hints += _hints(recorded, here)
         return verdict
-    why = nature.of_tables(recorded.tables) if recorded.command in _READS else None
+    own = nature.of_tables(recorded.tables) if recorded.command in _READS else None
     called = nature.volatile(recorded.sql)
-    if recorded.command in _READS:
-        why = why or called.body
-    _counts(verdict, recorded, here, why)
+    _counts(verdict, recorded, here, own)
     _columns(verdict, recorded.result, here.result)
     if not verdict.differences and recorded.result is not None and here.result is not None:
-        _rows(verdict, recorded, here, windows, [*fills])
-    _copies(verdict, recorded, here, called.any)
+        _rows(verdict, recorded, here, windows, [*fills], own)
+    _copies(verdict, recorded, here)
     if verdict.differences:
         verdict.hints += _hints(recorded, here)
+    about_rows = all(one.what in _OF_ROWS or one.what.startswith("row ") for one in verdict.differences)
+    if verdict.differences and about_rows and recorded.command in _READS_ONLY:
+        # Of a result whose columns cannot be told apart, any may have the value.
+        verdict.incomparable = called.body or (None if called.columns else called.any)
     return verdict
 
 
@@ -105,7 +112,12 @@ def _shape(result: Result) -> list[str]:
 
 
 def _rows(
-    verdict: Verdict, recorded: Statement, here: Statement, windows: Windows, fills: list[str | None]
+    verdict: Verdict,
+    recorded: Statement,
+    here: Statement,
+    windows: Windows,
+    fills: list[str | None],
+    own: str | None,
 ) -> None:
     assert recorded.result is not None and here.result is not None
     then, now = _data(recorded.result), _data(here.result)
@@ -124,8 +136,8 @@ def _rows(
     if not missing and (not whole or not -rest):
         _explain(verdict, left, right, masks)
         return
-    if masks.all and recorded.command in _READS:
-        verdict.explained.append(masks.all)
+    if own:
+        verdict.explained.append(own)
         return
     _differ(verdict, recorded.result, then, now, left, right)
 
@@ -147,7 +159,6 @@ class _Masks:
             nature.of_type(type) or called.of(at) or (fills[at] if at < len(fills) else None)
             for at, type in enumerate(self._types)
         ]
-        self.all = called.any if not called.columns else called.body
         self.used: list[str] = []
 
     def apply(self, row: Row, window: Window) -> Row:
@@ -195,7 +206,7 @@ def _show(names: list[str], row: Row) -> str:
     return _cut(", ".join(f"{name}={value}" for name, value in zip(named, cells, strict=True)))
 
 
-def _copies(verdict: Verdict, recorded: Statement, here: Statement, why: str | None) -> None:
+def _copies(verdict: Verdict, recorded: Statement, here: Statement) -> None:
     then, now = recorded.copy, here.copy
     if then is None or now is None or then.direction != "out" or then.data is UNSET or now.data is UNSET:
         return
@@ -212,10 +223,7 @@ def _copies(verdict: Verdict, recorded: Statement, here: Statement, why: str | N
         now_line = None if new is None else _cut(right[new])
     else:
         then_line, now_line = f"{then.bytes} bytes", f"{now.bytes} other bytes"
-    if why:
-        verdict.explained.append(why)
-    else:
-        verdict.differences.append(Difference("copied data", then_line, now_line))
+    verdict.differences.append(Difference("copied data", then_line, now_line))
 
 
 def _data(result: Result | None) -> list[Row]:

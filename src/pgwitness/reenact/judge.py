@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pgwitness.reenact.comparison import SHOWN, Windows, compare
 from pgwitness.reenact.nature import Window
 from pgwitness.reenact.plan import Place, Places, Plan
-from pgwitness.reenact.report import LISTED, Difference, Divergence, Explained, StoodIn
+from pgwitness.reenact.report import LISTED, Difference, Divergence, Explained, NotComparable, StoodIn
 from pgwitness.statements.model import Event, Statement, StatementRecorded, TransactionSettled
 
 Fills = Callable[[Statement], Iterable[str | None]]
@@ -36,6 +36,8 @@ class Judge:
         self.listed: list[Divergence] = []
         self._explained: dict[str, Explained] = {}
         self.stood_in: list[StoodIn] = []
+        self.not_comparable: list[NotComparable] = []
+        self.not_compared = 0
         self._last_committed = 0
 
     @property
@@ -122,6 +124,14 @@ class Judge:
         if recorded.status == "unfinished":
             return
         verdict = compare(recorded, here, self._windows, self._fills(here))
+        if verdict.incomparable is not None:
+            self.not_compared += 1
+            if len(self.not_comparable) < LISTED:
+                told_of = NotComparable(recorded.seq, verdict.incomparable, verdict.differences)
+                self.not_comparable.append(told_of)
+            self._pairs[place] = recorded.seq
+            self._outcome(place)
+            return
         if verdict.differences:
             self._diverge(recorded, verdict.differences, verdict.hints)
             return

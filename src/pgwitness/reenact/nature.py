@@ -64,7 +64,8 @@ class Volatile(Struct, frozen=True):
     """Anywhere else in it."""
 
     def of(self, column: int) -> str | None:
-        return self.body or (self.columns[column] if column < len(self.columns) else None)
+        """Of a value of its result. Anywhere else, it decides which rows there are, not what is in them."""
+        return self.columns[column] if column < len(self.columns) else None
 
     @property
     def any(self) -> str | None:

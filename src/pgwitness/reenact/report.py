@@ -43,6 +43,15 @@ class StoodIn(Struct):
     sqlstate: str
 
 
+class NotComparable(Struct):
+    """A read that found other rows here. Whether for that reason, or because the copy is another, cannot be
+    told."""
+
+    seq: int
+    why: str
+    differences: list[Difference]
+
+
 class State(Struct):
     """What the copy is left with."""
 
@@ -74,6 +83,10 @@ class Report(Struct):
     """The first ``LISTED`` of them, that one included."""
     explained: list[Explained]
     stood_in: list[StoodIn]
+    not_comparable: list[NotComparable]
+    """The first ``LISTED`` reads that found other rows here, and whose rows depend on what is another each
+    time; ``not_compared`` counts all."""
+    not_compared: int
     in_doubt: list[int]
     """Statements of which the record does not say what became of them."""
     circumstances: list[str]
@@ -85,8 +98,8 @@ class Report(Struct):
 
     @property
     def sound(self) -> bool:
-        """All that was to be run was run, and nothing diverged."""
-        return self.diverged == 0 and self.ended in ("end", "until")
+        """All that was to be run was run and could be compared, and nothing diverged."""
+        return self.diverged == 0 and not self.not_compared and self.ended in ("end", "until")
 
 
 class Progress(Struct):

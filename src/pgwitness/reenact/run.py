@@ -156,6 +156,8 @@ class _Reenactment:
             divergences=sorted(judge.listed, key=lambda one: one.seq),
             explained=judge.explained,
             stood_in=judge.stood_in,
+            not_comparable=judge.not_comparable,
+            not_compared=judge.not_compared,
             in_doubt=plan.in_doubt,
             circumstances=self._circumstances,
             state=State(self._state(ended), judge.committed, self._open),
