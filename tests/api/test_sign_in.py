@@ -242,6 +242,23 @@ def test_requests_without_a_token_are_limited_by_address(browser: Browser) -> No
     assert answers == [200] * 20 + [401] * 20 + [429]
 
 
+def test_a_made_up_cookie_is_no_way_around_the_limit(browser: Browser) -> None:
+    answers = []
+    for number in range(41):
+        browser.cookies.clear()
+        answers.append(browser.get("/page", headers={"Cookie": f"{COOKIE}=made-up-{number}"}).status_code)
+    assert answers == [401] * 40 + [429]
+
+
+def test_a_token_that_was_right_costs_tries_when_it_is_revoked(services: Services, browser: Browser) -> None:
+    id, token = issue(services)
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert browser.get("/page", headers=bearer).status_code == 200
+    services.catalog.tokens.revoke(id, actor="test")
+    answers = [browser.get("/page", headers=bearer).status_code for _ in range(4)]
+    assert answers == [401] * 3 + [429]
+
+
 def test_the_socket_of_the_state_directory_has_no_limits(services: Services) -> None:
     app = create_app(services, local=True)
     with Browser(app) as browser:

@@ -57,7 +57,7 @@ class Gate:
         if scheme.lower() == "bearer" and token.strip():
             admitted = Admitted(self._check(token.strip(), request), None)
         elif scheme == "" and cookie:
-            admitted = self._signed_in(cookie)
+            admitted = self._signed_in(cookie, request)
         else:
             self.pass_by(request)
             raise AuthenticationFailed(
@@ -96,10 +96,15 @@ class Gate:
         return self._directory.catalog
 
     def _check(self, token: str, request: Request) -> Holder:
+        address = _from(request)
         known = self._recall(token)
         if known is not None:
-            return self._directory.holder(known)
-        address = _from(request)
+            try:
+                return self._directory.holder(known)
+            except (AuthenticationFailed, PermissionDenied):
+                self._forget(token)  # from here on it is as wrong as any other
+                _take(self._tries, address)
+                raise
         _take(self._tries, address)
         try:
             holder = self._directory.bearer(token)
@@ -110,14 +115,16 @@ class Gate:
         self._remember(token, holder.token_id)
         return holder
 
-    def _signed_in(self, cookie: str) -> Admitted:
+    def _signed_in(self, cookie: str, request: Request) -> Admitted:
         signed_in = self._sign_ins.find(cookie)
         if signed_in is None:
+            self.pass_by(request)
             raise AuthenticationFailed("the sign-in has ended")
         try:
             return Admitted(self._directory.holder(signed_in.token_id), signed_in)
         except AuthenticationFailed:
             self._sign_ins.end(cookie)
+            self.pass_by(request)
             raise
 
     def _recall(self, token: str) -> str | None:
@@ -126,6 +133,10 @@ class Gate:
             if known is not None:
                 self._known.move_to_end(_hash(token))
             return known
+
+    def _forget(self, token: str) -> None:
+        with self._lock:
+            self._known.pop(_hash(token), None)
 
     def _remember(self, token: str, token_id: str) -> None:
         with self._lock:
