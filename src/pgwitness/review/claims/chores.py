@@ -140,6 +140,48 @@ FUNCTIONS: Final = {
     "version",
 }
 Setting = tuple[str, str | None]
+_ARGUMENTS: Final[dict[str, frozenset[int]]] = {
+    **dict.fromkeys(("array_position", "array_to_string", "generate_subscripts"), frozenset({2, 3})),
+    "current_setting": frozenset({1, 2}),
+    "count": frozenset({0, 1}),
+    "json_build_object": frozenset(),
+    "pg_get_expr": frozenset({2, 3}),
+    "pg_get_indexdef": frozenset({1, 3}),
+    **dict.fromkeys(("obj_description", "pg_get_constraintdef", "pg_get_viewdef"), frozenset({1, 2})),
+    **dict.fromkeys(("has_schema_privilege", "has_table_privilege"), frozenset({2, 3})),
+    **dict.fromkeys(
+        (
+            "array_length",
+            "col_description",
+            "format_type",
+            "pg_get_serial_sequence",
+            "shobj_description",
+            "string_agg",
+        ),
+        frozenset({2}),
+    ),
+    **dict.fromkeys(
+        (
+            "current_database",
+            "current_schema",
+            "now",
+            "pg_advisory_unlock_all",
+            "pg_backend_pid",
+            "pg_get_keywords",
+            "pg_is_in_recovery",
+            "row_number",
+            "version",
+        ),
+        frozenset({0}),
+    ),
+}
+"""With how many a name without a schema is the built-in function; one if it is not here."""
+_TYPE_NAMES: Final = """
+    bool bpchar char cidr date float4 float8 inet int2 int2vector int4 int8 integer
+    interval json jsonb name numeric oid oidvector pg_node_tree regclass regnamespace regoper regoperator
+    regproc regprocedure regrole regtype text time timestamp timestamptz timetz uuid varchar xid
+"""
+_TYPES: Final = frozenset(_TYPE_NAMES.split())
 _ALWAYS: Final = {
     "ClosePortalStmt",
     "DeallocateStmt",
@@ -197,6 +239,27 @@ def _describes(relation: str) -> bool:
     first."""
     schema, _, name = relation.rpartition(".")
     return schema == "information_schema" or (schema in ("", "pg_catalog") and name in CATALOGS)
+
+
+def is_odd(kind: str, inner: dict[str, Any]) -> bool:
+    """An operator, a type or a call that may be of somebody's own."""
+    if kind == "TypeCast":
+        names = _names(inner["typeName"].get("names"))
+        return not names or (len(names) > 1 and names[0] != "pg_catalog") or names[-1] not in _TYPES
+    if kind == "FuncCall":
+        names = _names(inner["funcname"])
+        arguments = len(inner.get("args", ()))
+        return len(names) == 1 and arguments not in _ARGUMENTS.get(names[0], frozenset({1}))
+    return any(
+        len(names) > 1 and names[0] != "pg_catalog"
+        for names in (_names(inner.get(key)) for key in ("name", "operName", "useOp"))
+    )
+
+
+def _names(parts: Any) -> list[str]:
+    if not isinstance(parts, list):
+        return []
+    return [each.get("String", {}).get("sval", "") for each in parts if isinstance(each, dict)]
 
 
 def _harmless(function: str) -> bool:

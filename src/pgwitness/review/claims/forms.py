@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 from pglast import parser
 
-from pgwitness.review.claims.chores import Setting, depends, is_chore, setting_of
+from pgwitness.review.claims.chores import Setting, depends, is_chore, is_odd, setting_of
 from pgwitness.review.claims.model import UNSAID
 from pgwitness.review.claims.values import Value, rough
 from pgwitness.statements.builtins import HARMLESS
@@ -149,7 +149,7 @@ def _of_tree(statement: dict[str, Any], sql: str) -> Template:
     # A name may be that of a WITH query here and of a table there: who tells them apart is asked.
     names = {".".join(filter(None, each)) for each in describe(sql).relations} if walk.queries else None
     relations = walk.relations if names is None else names
-    own = is_chore(node, tree, relations, walk.functions, reads)
+    own = is_chore(node, tree, relations, walk.functions, reads) and not (node == "SelectStmt" and walk.odd)
     unsure = own and depends(node, tree)
     return Template(
         command,
@@ -243,6 +243,7 @@ class _Walk:
         self.functions: set[str] = set()
         self.queries = False
         self.temporary = False
+        self.odd = False
         self.writes = node in _WRITING or "intoClause" in tree
         self.clauses: dict[str, str] = {"command": node}
         self._clause = ""
@@ -283,6 +284,7 @@ class _Walk:
     def _special(self, kind: str, inner: dict[str, Any], near: str) -> str | None:
         """Of nodes that are a value or tell what a value is for."""
         self.writes = self.writes or kind in _WRITING
+        self.odd = self.odd or is_odd(kind, inner)
         value = _value(kind, inner)
         if value is not None:
             return self._slot(near, value)
