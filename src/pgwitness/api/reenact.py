@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
@@ -26,6 +28,9 @@ _WHICH: Final = """
 """
 _GATEWAY: Final = "the gateway itself"
 _HERE: Final = "here"
+_AT_ONCE: Final = 8
+_ASK_SECONDS: Final = 15.0
+"""For all of them together."""
 
 router = APIRouter()
 
@@ -51,6 +56,9 @@ class Known(BaseModel):
 class Judgement(BaseModel):
     registered: list[Known] = Field(description="that place is this registered connection's")
     same_server: list[str] = Field(description="registered connections to other databases of that server")
+    not_checked: list[str] = Field(
+        [], description="connections whose server did not tell which it is: compared by address only"
+    )
 
 
 @router.get("/sessions/{session}/frames", dependencies=[May.read])
@@ -67,34 +75,34 @@ def session_frames(session: str, services: Current, reader: ReaderHere) -> Respo
 def session_place(session: str, place: Place, services: Current, reader: ReaderHere) -> Judgement:
     """Is that a registered connection's, so that nothing of the session may be run again there?
 
-    By host, port and database; and, of the session's own connection and of what looks alike, by asking the
-    server behind it, through the gateway, which server it is.
+    By host, port and database; and by asking the server behind every connection, through the gateway, which
+    server it is. Either is enough.
     """
-    found = services.index.session(reader.check_session(services.index, session))
-    return judge(services, reader, place, found.session.connection)
+    reader.check_session(services.index, session)
+    return judge(services, reader, place)
 
 
-def judge(services: Services, reader: Reader, place: Place, own: str | None) -> Judgement:
+def judge(services: Services, reader: Reader, place: Place) -> Judgement:
     registered: list[Known] = []
     same_server: list[str] = []
     if _is_gateway(services, place):
         registered.append(Known(connection=None, why=f"it is {_GATEWAY}"))
-    for connection in services.catalog.connections.list():
-        alike = _same_place(connection, place)
-        if not alike and connection.name != own:
-            continue
-        which = _ask(services, connection, reader.actor) if place.system_identifier else None
-        if which is not None:
-            alike = which == (place.system_identifier, place.started)
-        if not alike:
-            continue
+    connections = services.catalog.connections.list()
+    told = _ask_all(services, connections, reader.actor) if place.system_identifier else {}
+    unchecked: list[str] = []
+    for connection in connections:
+        here, which = _same_place(connection, place), told.get(connection.name)
         name = connection.name if reader.reaches(connection.name) else None
+        if which is None and not here:
+            unchecked.append(name or "one that is not yours to know")
+        if not here and (which is None or which != (place.system_identifier, place.started)):
+            continue
         if _serves(connection, place.database):
-            why = "it is the same server and database" if which else "host, port and database are the same"
+            why = "host, port and database are the same" if here else "it is the same server and database"
             registered.append(Known(connection=name, why=why))
         elif name is not None:
             same_server.append(name)
-    return Judgement(registered=registered, same_server=same_server)
+    return Judgement(registered=registered, same_server=same_server, not_checked=sorted(set(unchecked)))
 
 
 def _is_gateway(services: Services, place: Place) -> bool:
@@ -141,6 +149,18 @@ def _is_here(address: str) -> bool:
     except (ValueError, OSError):
         return False
     return True
+
+
+def _ask_all(services: Services, connections: Sequence[Connection], actor: str) -> dict[str, tuple[Any, ...]]:
+    """Which server is behind each. One that does not answer in time is missing."""
+    if services.postgres_address is None:
+        return {}
+    pool = ThreadPoolExecutor(_AT_ONCE, "place")
+    asked = {pool.submit(_ask, services, each, actor): each.name for each in connections}
+    done, _ = wait(asked, _ASK_SECONDS)
+    pool.shutdown(wait=False, cancel_futures=True)
+    answers = {asked[each]: each.result() for each in done if each.exception() is None}
+    return {name: answer for name, answer in answers.items() if answer is not None}
 
 
 def _ask(services: Services, connection: Connection, actor: str) -> tuple[Any, ...] | None:

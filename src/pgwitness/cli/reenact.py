@@ -154,6 +154,11 @@ def _check(api: Client, session: str, place: Place, force: bool) -> None:
                 hint="restore a copy elsewhere and give that; --force runs it here all the same",
             )
         note(f"Forced: {place.database} on {place.host} is {name}.")
+    if unchecked := judged.get("not_checked"):
+        note(
+            "Compared by address only, since they did not tell which server they are: "
+            f"{', '.join(unchecked)}. A way to one of them under another name is not seen."
+        )
     for name in judged["same_server"]:
         note(
             f"The copy is a database of the server of connection {name!r}: what is not the database's own, "
