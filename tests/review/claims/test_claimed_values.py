@@ -81,3 +81,10 @@ def test_numbers_are_compared_whole() -> None:
     one, other = "1." + "0" * 39 + "1", "1." + "0" * 39 + "2"
     assert same(bound(one, "numeric"), bound(other, "numeric")) is False
     assert rough(bound(one)) != rough(bound(other))
+
+
+def test_numbers_within_json_are_compared_whole() -> None:
+    one, other = (bound(f'{{"a": 0.100000000000000000{last}}}', "jsonb") for last in (1, 2))
+    assert same(one, other) is False
+    assert same(of_json({"a": 0.1}), bound('{"a": 0.1}', "jsonb")) is True
+    assert rough(of_json({"a": 0.1})) == rough(bound('{"a": 0.1}', "jsonb"))

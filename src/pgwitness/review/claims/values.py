@@ -58,7 +58,7 @@ def of_json(value: Any) -> Value:
     """As a testimony has it beside its text."""
     if isinstance(value, bool):
         return Value("true" if value else "false", "bool", True)
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         return Value(str(value), "number", True)
     if isinstance(value, list):
         return Value([of_json(each) for each in value], None, True)
@@ -92,7 +92,7 @@ def _same(claimed: Value, recorded: Value) -> bool | None:
     if isinstance(left, list) or isinstance(right, list):
         return _same_lists(left, right, types)
     if isinstance(left, dict) or isinstance(right, dict):
-        return bool(_as_json(left) == _as_json(right))
+        return bool(_whole(_as_json(left)) == _whole(_as_json(right)))
     if left == right:
         return True
     return any(_equal(convert, left, right) for convert in _conversions(types))
@@ -113,7 +113,7 @@ def _rough(value: Value, depth: int) -> str:
     if isinstance(held, list):
         return "[" + ",".join(_rough(each, depth + 1) for each in held) + "]"
     if isinstance(held, dict):
-        return json.dumps(held, sort_keys=True, default=str)
+        return json.dumps(_whole(held), sort_keys=True, default=str)
     text = str(held)
     return _rough_text(text, depth) if len(text) <= 4096 else str(hash(text))
 
@@ -139,7 +139,7 @@ def _rough_text(text: str, depth: int) -> str:
         parsed = _as_json(text)
         if isinstance(parsed, list):
             return _rough(of_json(parsed), depth + 1)
-        return json.dumps(parsed, sort_keys=True) if parsed is not None else text
+        return json.dumps(_whole(parsed), sort_keys=True, default=str) if parsed is not None else text
     return text
 
 
@@ -210,9 +210,20 @@ def _as_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return json.loads(value, parse_float=Decimal)
     except (ValueError, RecursionError):
         return None
+
+
+def _whole(value: Any) -> Any:
+    """JSON with its numbers by all their digits."""
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    return value
 
 
 def _uuid(text: str) -> UUID | None:
@@ -236,7 +247,7 @@ _ELEMENT = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|(\{)|([^,{}"\\]*))\s*', re.DOT
 
 def _same_lists(left: Any, right: Any, types: set[str | None]) -> bool:
     if types & _JSON:
-        return bool(_plain(left) == _plain(right))
+        return bool(_whole(_plain(left)) == _whole(_plain(right)))
     inner = next((name[:-2] for name in types if name and name.endswith("[]")), None)
     one, other = (_elements(each, inner) for each in (left, right))
     if one is None or other is None or len(one) != len(other):
@@ -298,7 +309,7 @@ def _plain(held: Any) -> Any:
         return [_plain(each) for each in held]
     if isinstance(held, Value):
         if held.type == "number":
-            return json.loads(held.value)
+            return json.loads(held.value, parse_float=Decimal)
         return held.value == "true" if held.type == "bool" else _plain(held.value)
     return _as_json(held) if isinstance(held, str) and held[:1] in "[{" else held
 
