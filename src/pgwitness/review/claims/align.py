@@ -26,10 +26,10 @@ ALL_CELLS: Final = 1_000_000
 AROUND: Final = 4
 """So many equal pairs on each side of a difference are aligned again with it, since there may be several
 ways to see the same."""
-EQUAL: Final = 10.0
-RESEMBLING: Final = 4.9
-"""Of two that resemble each other wholly; below half of ``EQUAL``, so that no pair of equals is given up for
-two of these."""
+RESEMBLING: Final = 1.0
+"""Of two that resemble each other wholly."""
+EQUAL: Final = 2.0 * CELLS * RESEMBLING
+"""More than all pairs of one place together: no pair of equals is given up for others that resemble."""
 
 Pair = tuple[int, int]
 Keys = Sequence[Hashable]
