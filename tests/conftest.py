@@ -13,8 +13,10 @@ from support.servers import Server, ServerFactory, require
 
 
 def pytest_configure() -> None:
-    """End in order also on SIGTERM (of ``timeout``, of CI): servers and gateways outlive us otherwise."""
+    """End in order also on SIGTERM (of ``timeout``, of CI): servers and gateways outlive us otherwise. And
+    heed Ctrl-C, as what we start does: a shell starts its background jobs so that they ignore it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
